@@ -1,0 +1,82 @@
+"""Names of identities, MQTT topics and Kafka topics: built and read in one place.
+
+One namespace: a device is `<tenant>/<device>`, and that is also its MQTT user name and client id. It may
+publish on `devices/<tenant>/<device>/{telemetry,status,reply,event}` and read `{cmd,ack,config}` below
+the same prefix, and nothing else.
+"""
+
+import re
+import zlib
+from typing import Final, NamedTuple
+
+TENANT: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,25}")
+DEVICE: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,35}")
+UP: Final = ("telemetry", "status", "reply", "event")
+DOWN: Final = ("cmd", "ack", "config")
+
+PROTOBUF: Final = "application/x-protobuf"
+"""MQTT 5 content type of everything an agent sends; JSON has none or application/json."""
+
+MAX_JSON_BYTES: Final = 16_384
+MAX_BATCH_BYTES: Final = 65_536
+
+# Kafka. Partitions are chosen by `partition_of`, so that one device stays in order.
+TELEMETRY: Final = "telemetry"
+OUTCOMES: Final = "telemetry.outcomes"
+DEAD_LETTERS: Final = "telemetry.dead"
+AGENT_STATUS: Final = "agent.status"
+AGENT_REPLY: Final = "agent.reply"
+AGENT_EVENT: Final = "agent.event"
+COMMANDS: Final = "commands"
+REGISTRY: Final = "registry"
+ALERT_EVENTS: Final = "alert.events"
+AUDIT_HEAD: Final = "audit.head"
+
+
+class Address(NamedTuple):
+    """An MQTT topic, taken apart."""
+
+    tenant: str
+    device: str
+    channel: str
+
+
+def is_tenant(text: str) -> bool:
+    """`[a-z0-9][a-z0-9_-]{0,25}`: never a wildcard, a slash or a control character."""
+    return TENANT.fullmatch(text) is not None
+
+
+def is_device(text: str) -> bool:
+    """`[a-z0-9][a-z0-9_-]{0,35}`: a UUID fits."""
+    return DEVICE.fullmatch(text) is not None
+
+
+def topic(tenant: str, device: str, channel: str) -> str:
+    """`devices/<tenant>/<device>/<channel>`; raises ValueError for a name that may not stand in a topic."""
+    if not is_tenant(tenant):
+        raise ValueError(f"tenant {tenant!r} must match {TENANT.pattern}")
+    if not is_device(device):
+        raise ValueError(f"device {device!r} must match {DEVICE.pattern}")
+    if channel not in UP and channel not in DOWN:
+        raise ValueError(f"channel {channel!r} must be one of {', '.join(UP + DOWN)}")
+    return f"devices/{tenant}/{device}/{channel}"
+
+
+def parse(name: str) -> Address | None:
+    """The parts of a device's topic, or None for any other name."""
+    parts = name.split("/")
+    if len(parts) != 4 or parts[0] != "devices" or not is_tenant(parts[1]) or not is_device(parts[2]):
+        return None
+    if parts[3] not in UP and parts[3] not in DOWN:
+        return None
+    return Address(parts[1], parts[2], parts[3])
+
+
+def identity(tenant: str, device: str) -> str:
+    """`<tenant>/<device>`: MQTT user name, client id, certificate CN and Kafka key."""
+    return f"{tenant}/{device}"
+
+
+def partition_of(tenant: str, device: str, partitions: int) -> int:
+    """The Kafka partition of a device: CRC-32 of its identity, equal in every process and release."""
+    return zlib.crc32(identity(tenant, device).encode()) % partitions
