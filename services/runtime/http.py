@@ -1,0 +1,42 @@
+"""Serving HTTP inside a process that does other things too: uvicorn without its hands on the signals."""
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import uvicorn
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # run_until_stopped alone owns signals.
+        yield
+
+
+def bind(host: str, port: int, *, variable: str) -> socket.socket:
+    """A listening socket, or an exit that names the variable to change."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        raise SystemExit(
+            f"Error: cannot listen on {host}:{port} ({error.strerror}). "
+            f"Stop what runs there, or set {variable}."
+        ) from error
+    listener.listen(2048)
+    listener.setblocking(False)
+    return listener
+
+
+async def serve(app: Any, listener: socket.socket) -> None:
+    """Serve an ASGI application until cancelled."""
+    server = _Server(
+        uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=3)
+    )
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        server.should_exit = True
