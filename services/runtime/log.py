@@ -45,6 +45,7 @@ def setup_logging(service: str, level: str = "info") -> None:
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
         structlog.processors.format_exc_info,
         redact,
@@ -73,5 +74,5 @@ def setup_logging(service: str, level: str = "info") -> None:
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     """A logger; pass `__name__`, so that its name is a path in the repository."""
-    logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(logger=name)
+    logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return logger

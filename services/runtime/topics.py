@@ -9,9 +9,9 @@ from typing import Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError
-from overwatt import topics
 from pydantic import Field
 
+from overwatt import topics
 from services.runtime.errors import Unavailable
 from services.runtime.retry import until_available
 from services.runtime.settings import RuntimeSettings, load_settings
