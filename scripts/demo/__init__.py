@@ -1,0 +1,1 @@
+"""`make demo`: the whole platform on this machine, with a small fleet, a dispatcher and a live view."""
