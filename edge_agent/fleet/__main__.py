@@ -5,11 +5,10 @@ import json
 import signal
 import sys
 
-from overwatt.inventory import InventoryError
-
 from edge_agent.fleet.fleet import describe, running_fleet
 from edge_agent.fleet.inventory import read_sites
 from edge_agent.fleet.settings import Settings, parse
+from overwatt.inventory import InventoryError
 
 
 async def main(settings: Settings) -> None:

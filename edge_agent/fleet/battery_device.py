@@ -9,14 +9,13 @@ from collections.abc import Set
 from dataclasses import replace
 from typing import Final
 
-from overwatt.inventory import Asset
-
 from edge_agent.fleet import ac
 from edge_agent.fleet import battery as physics
 from edge_agent.fleet.controls import RevertTimer, storage_target_w
 from edge_agent.fleet.device import put_common, put_nameplate
 from edge_agent.fleet.inventory import battery_limits, initial_soc_pct
 from edge_agent.fleet.registers import Name, RegisterMap, scale_for
+from overwatt.inventory import Asset
 
 MODELS: Final = (1, 120, 701, 702, 704, 713, 802, 124)
 WATTS: Final = 1

@@ -3,10 +3,9 @@
 from collections.abc import Set
 from typing import Final, Protocol
 
-from overwatt.inventory import Asset
-
 from edge_agent.fleet import ac
 from edge_agent.fleet.registers import Name, RegisterMap, scale_for
+from overwatt.inventory import Asset
 
 MANUFACTURER: Final = "Overwatt fleet"
 VERSION: Final = "1"

@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from overwatt.inventory import Asset, InventoryError, Site
-
 from edge_agent.fleet import inventory, load, pv
 from edge_agent.fleet.battery_device import BatteryDevice
 from edge_agent.fleet.clock import Clock, real_clock
@@ -19,6 +17,7 @@ from edge_agent.fleet.pv_device import PvDevice
 from edge_agent.fleet.server import ServedDevice
 from edge_agent.fleet.site import SiteModel
 from edge_agent.fleet.year import YearSeries, cached, default_cache_dir
+from overwatt.inventory import Asset, InventoryError, Site
 
 LOOPBACK: Final = "127.0.0.1"
 SMALLEST_METER_W: Final = 1000.0

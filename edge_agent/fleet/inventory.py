@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Final
 
 import yaml
-from overwatt.inventory import Asset, InventoryError, Site, parse_inventory
 
 from edge_agent.fleet import load, pv
 from edge_agent.fleet.battery import BatteryLimits
+from overwatt.inventory import Asset, InventoryError, Site, parse_inventory
 
 WATTS_PER_MEGAWATT: Final = 1e6
 SERVED_TYPES: Final = ("battery", "pv", "meter", "load")

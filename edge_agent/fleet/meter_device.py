@@ -8,14 +8,13 @@ import math
 from collections.abc import Set
 from typing import Final
 
-from overwatt.inventory import Asset
-
 from edge_agent.fleet import ac
 from edge_agent.fleet.battery import SECONDS_PER_HOUR
 from edge_agent.fleet.device import put_common
 from edge_agent.fleet.pv_device import counter_scale
 from edge_agent.fleet.registers import Name, RegisterMap, scale_for
 from edge_agent.fleet.year import YearSeries
+from overwatt.inventory import Asset
 
 MODELS: Final = (1, 203)
 

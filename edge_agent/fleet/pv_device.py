@@ -7,8 +7,6 @@ their sampling time. WinTms and RmpTms are stored and have no effect.
 from collections.abc import Set
 from typing import Final
 
-from overwatt.inventory import Asset
-
 from edge_agent.fleet import ac
 from edge_agent.fleet.battery import SECONDS_PER_HOUR
 from edge_agent.fleet.controls import RevertTimer, curtailed_w
@@ -16,6 +14,7 @@ from edge_agent.fleet.device import put_common, put_nameplate
 from edge_agent.fleet.inventory import peak_w
 from edge_agent.fleet.registers import Name, RegisterMap, scale_for
 from edge_agent.fleet.year import YearSeries
+from overwatt.inventory import Asset
 
 MODELS: Final = (1, 103, 120, 123)
 OFF: Final = 1
