@@ -1,0 +1,2 @@
+-- requires: timescaledb
+create extension if not exists timescaledb;
