@@ -135,3 +135,14 @@ def test_the_cells_give_more_than_the_grid_gets_and_keep_less_than_it_gave() -> 
 
     assert dc_power_w(discharging, SITE_A) == pytest.approx(10e6 / 0.92)
     assert dc_power_w(charging, SITE_A) == pytest.approx(-10e6 * 0.92)
+
+
+def test_turning_round_counts_what_went_out_before_it_counts_what_came_in() -> None:
+    slow = BatteryLimits(capacity_wh=100e3, max_w=10e3, min_w=-10e3, efficiency=0.9, ramp_w_per_s=100)
+    discharging = step(initial_state(slow), slow, setpoint_w=10e3, dt_s=100)
+
+    turned = step(discharging, slow, setpoint_w=-5e3, dt_s=150)
+
+    assert turned.power_w == -5e3
+    assert turned.discharged_wh - discharging.discharged_wh == pytest.approx(10e3 / 2 * 100 / 3600)
+    assert turned.charged_wh == pytest.approx(5e3 / 2 * 50 / 3600)
