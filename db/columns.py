@@ -1,8 +1,8 @@
 """SQL that lists the canonical quantities, generated from `overwatt.quantities`.
 
-Migration files hold it written out, between `-- columns: <block>` and `-- end` lines, so that each file runs alone
-with psql. `python -m db.columns` writes the blocks anew while a file is not released; a quantity that is added
-later is a new migration. Tests hold the files against this module.
+Migration files hold it written out, between `-- columns: <block>` and `-- end` lines, so that each file runs
+alone with psql. `python -m db.columns` writes the blocks anew while a file is not released; a quantity that
+is added later is a new migration. Tests hold the files against this module.
 """
 
 import re
@@ -10,9 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from overwatt.quantities import QUANTITIES, Kind, Quantity
-
 from db.files import DIRECTORY
+from overwatt.quantities import QUANTITIES, Kind, Quantity
 
 _BLOCK: Final = re.compile(
     r"(?P<head>[ ]*-- columns: (?P<name>\w+)\n)(?P<body>.*?)(?P<tail>[ ]*-- end\n)", re.DOTALL
@@ -24,7 +23,7 @@ PARTS: Final = {
     Kind.COUNTER: ("first", "last"),
     Kind.STATE: ("last",),
 }
-"""What a rollup keeps of each kind. Never an average: a sum and a count, from which every level above is exact."""
+"""What a rollup keeps of each kind. Never an average: from sum and count every level above is exact."""
 
 
 def rollup_columns() -> list[str]:
@@ -95,6 +94,9 @@ BLOCKS: Final[dict[str, Callable[[], list[str]]]] = {
     "timescale_from_raw": lambda: _select(_timescale_from_raw),
     "timescale_from_rollup": lambda: _select(_timescale_from_rollup),
     "view_columns": lambda: [f"  t.{q.name}," for q in QUANTITIES],
+    "view_rollup_columns": lambda: [
+        "  " + " ".join(f"t.{q.name}_{part}," for part in PARTS[q.kind]) for q in QUANTITIES
+    ],
     "wide_metric": lambda: (
         [f"  ({q.number}, '{q.name}')," for q in QUANTITIES[:-1]]
         + [f"  ({QUANTITIES[-1].number}, '{QUANTITIES[-1].name}')"]

@@ -69,7 +69,7 @@ begin
                               create_default_indexes => false, if_not_exists => true, migrate_data => true);
     if to_regclass(v_table || '_partitioned') is not null then
       execute format('insert into %I select * from %I', v_table, v_table || '_partitioned');
-      -- Goes with the views on it, which 012 and 013 make again.
+      -- Goes with the views on it, which 013 and 014 make again.
       execute format('drop table %I cascade', v_table || '_partitioned');
     end if;
     raise info 'TimescaleDB hypertable for % is ready', v_table;
