@@ -58,11 +58,9 @@ def dc_power_w(state: BatteryState, limits: BatteryLimits) -> float:
 def step(state: BatteryState, limits: BatteryLimits, *, setpoint_w: float, dt_s: float) -> BatteryState:
     """The state after dt_s towards one setpoint, exact for the ramp's straight line."""
     target_w = _allowed_w(min(max(setpoint_w, limits.min_w), limits.max_w), state, limits)
-    ramp_s = min(dt_s, abs(target_w - state.power_w) / limits.ramp_w_per_s)
-    if ramp_s < dt_s:
-        reached_w = target_w
-    else:
-        reached_w = state.power_w + math.copysign(limits.ramp_w_per_s * dt_s, target_w - state.power_w)
+    reach_w = limits.ramp_w_per_s * dt_s
+    reached_w = max(min(target_w, state.power_w + reach_w), state.power_w - reach_w)
+    ramp_s = min(dt_s, abs(reached_w - state.power_w) / limits.ramp_w_per_s)
     ramp_out, ramp_in = _energy_wh(state.power_w, reached_w, ramp_s)
     hold_out, hold_in = _energy_wh(reached_w, reached_w, dt_s - ramp_s)
     return _stored(state, limits, reached_w, ramp_out + hold_out, ramp_in + hold_in)
