@@ -46,8 +46,9 @@ async def running_fleet(
     """
     sites = tuple(sites)
     start = datetime.now(UTC) if start is None else start.astimezone(UTC)
-    ports = _ports(inventory.served(sites), free_ports=free_ports, base_port=base_port)
-    series = await asyncio.to_thread(_series, inventory.served(sites), start.year, cache_dir)
+    assets = inventory.served(sites)
+    ports = _ports(assets, free_ports=free_ports, base_port=base_port)
+    series = await asyncio.to_thread(_series, assets, start.year, cache_dir)
     async with AsyncExitStack() as stack:
         fleet: dict[str, ServedDevice] = {}
         for site in sites:

@@ -19,7 +19,6 @@ from edge_agent.fleet.battery import BatteryLimits
 from overwatt.inventory import Asset, InventoryError, Site, parse_inventory
 
 WATTS_PER_MEGAWATT: Final = 1e6
-SERVED_TYPES: Final = ("battery", "pv", "meter", "load")
 
 
 def read_sites(path: Path) -> tuple[Site, ...]:
@@ -32,14 +31,10 @@ def read_sites(path: Path) -> tuple[Site, ...]:
 
 
 def served(sites: Iterable[Site]) -> tuple[Asset, ...]:
-    """The assets that an agent reads over Modbus, in the order of the file."""
+    """The assets that an agent reads over Modbus, checked, in the order of the file; raises InventoryError."""
     assets = tuple(asset for site in sites for asset in site.assets if asset.driver == "sunspec")
     for asset in assets:
-        if asset.type not in SERVED_TYPES:
-            raise InventoryError(
-                f"asset {asset.id}: the fleet has no SunSpec model of a {asset.type}; "
-                f"it has {', '.join(SERVED_TYPES)}"
-            )
+        _check(asset)
     return assets
 
 
@@ -117,6 +112,28 @@ def port(asset: Asset) -> int | None:
 def unit(asset: Asset) -> int:
     """The device's Modbus unit id."""
     return _whole(asset, "unit", 1, 247) if "unit" in asset.extra else 1
+
+
+def _check(asset: Asset) -> None:
+    """Finds what is wrong before anything is computed or listens."""
+    unit(asset)
+    match asset.type:
+        case "battery":
+            battery_limits(asset)
+            initial_soc_pct(asset)
+        case "pv":
+            peak_w(asset)
+            weather(asset)
+        case "load":
+            annual_kwh(asset)
+            profile(asset)
+        case "meter":
+            pass
+        case other:
+            raise InventoryError(
+                f"asset {asset.id}: the fleet has no SunSpec model of a {other}; "
+                "it has battery, pv, meter and load"
+            )
 
 
 def _whole(asset: Asset, key: str, least: int, most: int) -> int:

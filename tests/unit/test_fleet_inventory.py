@@ -70,7 +70,7 @@ def test_only_sunspec_assets_are_served() -> None:
     ids=lambda value: None if isinstance(value, Asset) else value,
 )
 def test_a_fleet_that_cannot_be_says_which_asset_and_what_would_be_right(
-    asset: Asset, complaint: str, tmp_path: Path
+    asset: Asset, complaint: str
 ) -> None:
     with pytest.raises(InventoryError, match=complaint.replace("(", r"\(")):
         asyncio.run(start(asset))
