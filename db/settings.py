@@ -24,9 +24,7 @@ class Settings(BaseSettings):
         if self.environment != "production":
             return self
         if self.db_reset:
-            raise ValueError(
-                "DB_RESET empties the database and is refused with ENVIRONMENT=production: unset it"
-            )
+            raise ValueError("DB_RESET=1 empties the database, refused with ENVIRONMENT=production: unset it")
         if self.service_password in ("", DEVELOPMENT_PASSWORD):
             raise ValueError(
                 "SERVICE_PASSWORD is unset or the development default, which is refused with "

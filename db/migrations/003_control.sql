@@ -12,6 +12,7 @@ create table if not exists agent_session (
   assets text[] not null default '{}',
   peer text,
   connected_at timestamptz not null default now(),
+  birth_at_us bigint not null default 0,  -- the agent's own time of its last birth: tells a repeat from a reconnect
   last_seen_at timestamptz not null default now(),
   disconnected_at timestamptz,
   close_reason text

@@ -1,0 +1,163 @@
+"""Databases for these tests: a PostgreSQL cluster of their own, and real TimescaleDB as WebAssembly.
+
+A cluster of their own because roles belong to a whole server and these tests change them. `database` runs a
+test on both forms; the TimescaleDB one has a single connection, so nothing else may be connected meanwhile.
+"""
+
+import asyncio
+import itertools
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+import pytest
+
+from db.files import read_migrations
+from db.migrate import run
+from db.settings import Settings
+
+ROOT: Final = Path(__file__).parents[3]
+TIMESCALE: Final = ROOT / "tests" / "timescale"
+INSTALLED: Final = ROOT / ".local" / "timescale"
+OWNER_PASSWORD: Final = "iot_dev"
+_numbers: Final = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """A migrated database."""
+
+    url: str
+    form: str
+    """plain | timescale"""
+
+    @asynccontextmanager
+    async def connect(self, role: str | None = None) -> AsyncIterator[Any]:
+        """A connection as the owner, or as one of the services."""
+        connection = await asyncpg.connect(self.url, ssl=False, statement_cache_size=0, timeout=20)
+        try:
+            await connection.execute("reset role; reset all; set search_path = public")
+            if role:
+                await connection.execute(f"set role {role}")
+            yield connection
+        finally:
+            await connection.close()
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[str]:
+    """URL of a server without its database name; loopback, any free port."""
+    binaries = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+    # Not under a root-only home: PostgreSQL runs as its own user there.
+    directory = Path(tempfile.mkdtemp(prefix="overwatt-db-", dir="/tmp"))
+    user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    if user:
+        os.chown(directory, pwd.getpwnam("postgres").pw_uid, -1)
+    password = directory / "password"
+    password.write_text(OWNER_PASSWORD)
+    password.chmod(0o644)
+    port = _free_port()
+    data = str(directory / "data")
+    made_by = [*user, str(binaries / "initdb"), "-D", data, "-U", "iot", "-A", "scram-sha-256"]
+    _done([*made_by, "--no-sync", "--pwfile", str(password)])
+    options = f"-p {port} -k {directory} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=30"
+    control = [*user, str(binaries / "pg_ctl"), "-D", data, "-l", str(directory / "log"), "-w"]
+    _done([*control, "-o", options, "start"])
+    yield f"postgresql://iot:{OWNER_PASSWORD}@127.0.0.1:{port}"
+    _done([*control, "-m", "immediate", "stop"])
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+async def empty_database(cluster: str) -> str:
+    """URL of a database with nothing in it."""
+    return await _create_database(cluster)
+
+
+@pytest.fixture(scope="session")
+def plain_database(cluster: str) -> Database:
+    """Migrated, on PostgreSQL without TimescaleDB."""
+
+    async def prepare() -> str:
+        url = await _create_database(cluster)
+        assert await run(Settings(database_url=url), read_migrations()) == 0
+        return url
+
+    return Database(asyncio.run(prepare()), "plain")
+
+
+@pytest.fixture(scope="session")
+def empty_timescale() -> Iterator[str]:
+    """URL of TimescaleDB 2.23 with community features on PostgreSQL 17, one for all tests."""
+    node = shutil.which("node") or pytest.fail("these tests need Node 18 or newer: run `make setup`")
+    _install_timescale()
+    process = subprocess.Popen(
+        [node, TIMESCALE / "server.mjs", INSTALLED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdin
+    assert process.stdout
+    port = process.stdout.readline().strip()
+    assert port, "the TimescaleDB server did not start, its reason stands above"
+    yield f"postgresql://postgres:postgres@127.0.0.1:{port}/postgres?sslmode=disable"
+    process.stdin.close()
+    process.wait(10)
+
+
+@pytest.fixture(scope="session")
+def timescale_database(empty_timescale: str) -> Database:
+    """Migrated, on real TimescaleDB."""
+    assert asyncio.run(run(Settings(database_url=empty_timescale), read_migrations())) == 0
+    return Database(empty_timescale, "timescale")
+
+
+@pytest.fixture(params=["plain", "timescale"])
+def database(request: pytest.FixtureRequest) -> Database:
+    """The same test on either form."""
+    chosen = request.getfixturevalue(f"{request.param}_database")
+    assert isinstance(chosen, Database)
+    return chosen
+
+
+async def _create_database(cluster: str) -> str:
+    name = f"test_{next(_numbers)}"
+    connection = await asyncpg.connect(f"{cluster}/postgres")
+    await connection.execute(f"create database {name}")
+    await connection.close()
+    return f"{cluster}/{name}"
+
+
+def _install_timescale() -> None:
+    wanted = (TIMESCALE / "package-lock.json").read_text()
+    stamp = INSTALLED / "installed-lock.json"
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    INSTALLED.mkdir(parents=True, exist_ok=True)
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(TIMESCALE / name, INSTALLED / name)
+    _done(["npm", "ci", "--no-audit", "--no-fund", "--prefix", str(INSTALLED)])
+    stamp.write_text(wanted)
+
+
+def _done(command: list[str]) -> None:
+    # To a file, not a pipe: the server that pg_ctl starts would keep a pipe open.
+    with tempfile.TemporaryFile() as output:
+        code = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/tmp"
+        ).returncode
+        output.seek(0)
+        assert code == 0, f"{' '.join(command)}: {output.read().decode()}"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
