@@ -31,7 +31,7 @@ def read_sites(path: Path) -> tuple[Site, ...]:
 
 
 def served(sites: Iterable[Site]) -> tuple[Asset, ...]:
-    """The assets that an agent reads over Modbus, checked, in the order of the file; raises InventoryError."""
+    """The assets that an agent reads over Modbus, in the order of the file; raises InventoryError."""
     assets = tuple(asset for site in sites for asset in site.assets if asset.driver == "sunspec")
     for asset in assets:
         _check(asset)

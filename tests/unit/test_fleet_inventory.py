@@ -62,7 +62,7 @@ def test_only_sunspec_assets_are_served() -> None:
         (an_asset(type="pv", weather="x.csv", port=1), "weather is 'x.csv'; it must be one of 723170TYA.CSV"),
         (an_asset(type="load", port=1), "a load needs annual_kwh above 0"),
         (an_asset(type="load", annual_kwh="much", port=1), "annual_kwh is 'much'; it must be a number"),
-        (an_asset(type="load", profile="z9", port=1), "profile is 'z9'; it must be one of h0"),
+        (an_asset(type="load", annual_kwh=1, profile="z9", port=1), "profile is 'z9'; it must be one of h0"),
         (an_asset(), "asset x: port is missing"),
         (an_asset(port=70000), "port is 70000; it must be 1 to 65535"),
         (an_asset(port=1, unit=0), "unit is 0; it must be 1 to 247"),
