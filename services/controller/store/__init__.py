@@ -1,0 +1,1 @@
+"""The controller's SQL, and nobody else's. Every function runs in the caller's transaction."""
