@@ -55,10 +55,18 @@ async def main(settings: Settings) -> None:
             {
                 "door": serve(make_door(desk), listener),
                 "status": consume(
-                    kafka, [topics.AGENT_STATUS], group=NAME, handle=presence.take, ready=hears_status
+                    kafka,
+                    [topics.AGENT_STATUS],
+                    group=settings.controller_group,
+                    handle=presence.take,
+                    ready=hears_status,
                 ),
                 "replies": consume(
-                    kafka, [topics.AGENT_REPLY], group=NAME, handle=outcomes.take, ready=hears_replies
+                    kafka,
+                    [topics.AGENT_REPLY],
+                    group=settings.controller_group,
+                    handle=outcomes.take,
+                    ready=hears_replies,
                 ),
                 "telemetry": listen(kafka, latest, presence),
                 "seen": presence.write_seen(),

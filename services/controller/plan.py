@@ -107,7 +107,7 @@ def _must_be_writable(asset: Asset) -> None:
         )
     if asset.type not in DISPATCHABLE:
         raise Refused(
-            f"asset {asset.asset_id!r} is a {asset.type}; a power setpoint is for a {', '.join(DISPATCHABLE)}",
+            f"asset {asset.asset_id!r} is a {asset.type}; setpoints are for {', '.join(DISPATCHABLE)}",
             reason="NOT_DISPATCHABLE",
             box=asset.box_id,
             capability=asset.type,

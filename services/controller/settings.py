@@ -11,3 +11,5 @@ class Settings(RuntimeSettings):
     controller_host: str = "127.0.0.1"
     """The door is for the api alone: it believes the headers that say who asks."""
     controller_port: int = Field(default=3002, ge=0, le=65535)
+    controller_group: str = "controller"
+    """Kafka consumer group, which all replicas share."""
