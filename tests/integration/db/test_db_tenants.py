@@ -160,7 +160,7 @@ async def test_the_api_has_no_way_to_what_lies_below_the_views(database: Databas
             row["name"]
             for row in await connection.fetch(
                 "select c.oid::regclass::text as name from pg_class c join pg_namespace n on n.oid = c.relnamespace"
-                " where c.relkind in ('r', 'p', 'v', 'm') and c.relname ~"
+                " where c.relkind in ('r', 'p', 'v', 'm') and n.nspname <> '_timescaledb_catalog' and c.relname ~"
                 " '^(telemetry|_hyper_|_materialized|compress_hyper|_direct_view|_partial_view|system_metrics|metrics"
                 "|power_measurements|hourly_per_device|rollup|counter_reset)'"
             )
@@ -169,7 +169,7 @@ async def test_the_api_has_no_way_to_what_lies_below_the_views(database: Databas
         assert len(below) > 10
         for name in below:
             with pytest.raises(asyncpg.InsufficientPrivilegeError, match="permission denied"):
-                await _visible(connection, name, fleet.tenant)
+                pytest.fail(f"api read {name}: {await _visible(connection, name, fleet.tenant)}")
 
 
 async def test_an_engine_touches_its_own_tables_and_reads_only_what_was_agreed(database: Database) -> None:
