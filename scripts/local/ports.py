@@ -1,0 +1,130 @@
+"""Which part listens where, how to change it, and who sits on a port that should be free."""
+
+import os
+import random
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Final
+
+from scripts.local.problem import Problem
+
+HOST: Final = "127.0.0.1"
+
+VARIABLES: Final = {
+    "postgres": "PG_PORT",
+    "redis": "REDIS_PORT",
+    "mosquitto": "MQTT_PORT",
+    "kafka": "KAFKA_PORT",
+    "kafka_controller": "KAFKA_CONTROLLER_PORT",
+    "api": "API_PORT",
+    "provisioning": "PROVISIONING_PORT",
+    "controller": "CONTROLLER_PORT",
+    "gateway_health": "GATEWAY_HEALTH_PORT",
+    "writer_health": "WRITER_HEALTH_PORT",
+    "controller_health": "CONTROLLER_HEALTH_PORT",
+    "escalation_health": "ESCALATION_HEALTH_PORT",
+    "provisioning_health": "PROVISIONING_HEALTH_PORT",
+    "api_health": "API_HEALTH_PORT",
+}
+
+# Below the range that the kernel gives to clients: one that retries a dead server's port could otherwise
+# be given that very port as its own and connect to itself.
+FREE_FROM: Final = 20_000
+FREE_TO: Final = 32_000
+LISTENING: Final = "0A"
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """A port for everything that listens."""
+
+    postgres: int = 15432
+    redis: int = 16379
+    mosquitto: int = 1883
+    kafka: int = 19092
+    kafka_controller: int = 19093
+    api: int = 3001
+    provisioning: int = 8081
+    controller: int = 3002
+    gateway_health: int = 8101
+    writer_health: int = 8102
+    controller_health: int = 8103
+    escalation_health: int = 8104
+    provisioning_health: int = 8105
+    api_health: int = 8106
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Ports":
+        """The defaults, changed by the variables that are set."""
+        chosen = {
+            name: _port(variable, environment[variable])
+            for name, variable in VARIABLES.items()
+            if environment.get(variable)
+        }
+        ports = cls(**chosen)
+        first: dict[int, str] = {}
+        for name, variable in VARIABLES.items():
+            other = first.setdefault(getattr(ports, name), variable)
+            if other != variable:
+                raise Problem(f"{other} and {variable} are both {getattr(ports, name)}: change one of them")
+        return ports
+
+    @classmethod
+    def free(cls) -> "Ports":
+        """Ports on which nobody listens now, for tests and a second platform beside the first."""
+        candidates = random.sample(range(FREE_FROM, FREE_TO), 200)
+        unused = (port for port in candidates if is_free(port))
+        return cls(**{field.name: next(unused) for field in fields(cls)})
+
+
+def _port(variable: str, value: str) -> int:
+    if value.isascii() and value.isdigit() and 1 <= int(value) <= 65535:
+        return int(value)
+    raise Problem(f"{variable}={value} is not a port: give a number from 1 to 65535")
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on it."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def require_free(name: str, port: int, command: str) -> None:
+    """Raise with who has the port and what to type instead; `command` is what the person ran."""
+    if is_free(port):
+        return
+    variable = VARIABLES[name]
+    other = next((each for each in range(port + 1, 65536) if is_free(each)), port + 1)
+    raise Problem(
+        f"port {port} ({variable}) is taken by {holder(port) or 'another program'}: stop it, or choose "
+        f"another port, e.g. {variable}={other} {command}"
+    )
+
+
+def holder(port: int) -> str | None:
+    """`name (pid N)` of the listener, where this user may see it."""
+    inodes = set(_listening_inodes(port))
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            for descriptor in (process / "fd").iterdir():
+                with suppress(OSError):
+                    if os.readlink(descriptor) in inodes:
+                        return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
+    return None
+
+
+def _listening_inodes(port: int) -> Iterator[str]:
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with suppress(OSError):
+            for line in Path(table).read_text().splitlines()[1:]:
+                _, local, _, state, *rest = line.split()
+                if state == LISTENING and int(local.rpartition(":")[2], 16) == port:
+                    yield f"socket:[{rest[5]}]"

@@ -1,0 +1,120 @@
+"""Our own processes: their commands, the role that each logs in with, their ports, and what runs before them."""
+
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from scripts.local import postgres
+from scripts.local.part import ROOT, Part
+from scripts.local.ports import HOST, VARIABLES, Ports
+from scripts.local.problem import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """How one process is started."""
+
+    name: str
+    arguments: tuple[str, ...]
+    role: str
+    """The database role it logs in with."""
+    health: str
+    """Name in `Ports` of its health and metrics endpoint."""
+    doors: tuple[str, ...] = ()
+    """Names in `Ports` of what else it listens on."""
+
+
+SERVICES: Final = (
+    Service(
+        "provisioning", ("services.provisioning",), "provisioning", "provisioning_health", ("provisioning",)
+    ),
+    Service("ingest-writer", ("services.ingest", "writer"), "ingest", "writer_health"),
+    Service("ingest-gateway", ("services.ingest", "gateway"), "ingest", "gateway_health"),
+    Service("controller", ("services.controller",), "controller", "controller_health", ("controller",)),
+    Service("escalation", ("services.escalation",), "escalation", "escalation_health"),
+    Service("api", ("services.api",), "api", "api_health", ("api",)),
+)
+
+ASSETS: Final = "assets.yaml"
+
+
+def parts(home: Path, ports: Ports, extra: Mapping[str, str]) -> list[Part]:
+    """Every service, with `extra` over the environment that we give it."""
+    return [
+        Part(
+            name=service.name,
+            ports={name: getattr(ports, name) for name in (service.health, *service.doors)},
+            command=[sys.executable, "-m", *service.arguments],
+            is_ready=partial(is_ready, getattr(ports, service.health)),
+            environment={
+                **environment(home, ports),
+                "DATABASE_URL": postgres.url(ports.postgres, user=service.role),
+                "HEALTH_PORT": str(getattr(ports, service.health)),
+                **extra,
+            },
+        )
+        for service in SERVICES
+    ]
+
+
+def environment(home: Path, ports: Ports) -> dict[str, str]:
+    """The variables that our processes and people's shells read; the database as its owner."""
+    settings = {variable: str(getattr(ports, name)) for name, variable in VARIABLES.items()}
+    settings |= {
+        "DATABASE_URL": postgres.url(ports.postgres),
+        "KAFKA_BOOTSTRAP": f"{HOST}:{ports.kafka}",
+        "MQTT_HOST": HOST,
+        "REDIS_URL": f"redis://{HOST}:{ports.redis}/0",
+        "CONTROLLER_URL": f"http://{HOST}:{ports.controller}",
+        "PROVISIONING_URL": f"http://{HOST}:{ports.provisioning}",
+        "API_URL": f"http://{HOST}:{ports.api}",
+        "ENVIRONMENT": os.environ.get("ENVIRONMENT", "development"),
+        "OVERWATT_HOME": str(home),
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'proto'}",
+    }
+    # Without a list of assets only enrolled devices exist; a person who has one finds it used.
+    if "ASSETS_PATH" not in os.environ and not (ROOT / ASSETS).exists():
+        settings["ASSETS_PATH"] = ""
+    return settings
+
+
+def is_ready(port: int) -> bool:
+    """Whether its dependencies are there too."""
+    try:
+        with urllib.request.urlopen(f"http://{HOST}:{port}/health/ready", timeout=4) as answer:
+            return bool(answer.status == 200)
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def migrate(database_url: str) -> list[str]:
+    """`python -m db.migrate`; what it printed."""
+    return _run("db.migrate", {"DATABASE_URL": database_url, "SERVICE_PASSWORD": postgres.PASSWORD})
+
+
+def create_topics(kafka_bootstrap: str) -> list[str]:
+    """`python -m services.runtime.topics`; what it printed."""
+    return _run("services.runtime.topics", {"KAFKA_BOOTSTRAP": kafka_bootstrap})
+
+
+def _run(module: str, settings: Mapping[str, str]) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", module],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'proto'}", **settings},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    lines = done.stdout.strip().splitlines()
+    if done.returncode:
+        raise Problem(f"python -m {module} failed: {lines[-1] if lines else f'exit code {done.returncode}'}")
+    return lines
