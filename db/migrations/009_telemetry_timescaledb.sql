@@ -9,12 +9,13 @@ begin
   foreach v_table in array array['telemetry', 'telemetry_other', 'system_metrics'] loop
     if (select relkind from pg_class where oid = to_regclass(v_table)) = 'p' then
       execute format('alter table %I rename to %I', v_table, v_table || '_partitioned');
+      execute format('alter index if exists %I rename to %I', v_table || '_key', v_table || '_partitioned_key');
     end if;
   end loop;
+  if to_regclass('system_metrics_partitioned') is not null then
+    alter index system_metrics_by_name rename to system_metrics_partitioned_by_name;
+  end if;
 end $$;
-alter index if exists telemetry_key rename to telemetry_partitioned_key;
-alter index if exists telemetry_other_key rename to telemetry_other_partitioned_key;
-alter index if exists system_metrics_by_name rename to system_metrics_partitioned_by_name;
 
 create table if not exists telemetry (
   device_key int not null,

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -97,29 +97,28 @@ def plain_database(cluster: str) -> Database:
     return Database(asyncio.run(prepare()), "plain")
 
 
-@pytest.fixture(scope="session")
-def empty_timescale() -> Iterator[str]:
-    """URL of TimescaleDB 2.23 with community features on PostgreSQL 17, one for all tests."""
+@contextmanager
+def timescale_server() -> Iterator[str]:
+    """URL of an empty TimescaleDB 2.23 with community features on PostgreSQL 17."""
     node = shutil.which("node") or pytest.fail("these tests need Node 18 or newer: run `make setup`")
     _install_timescale()
     process = subprocess.Popen(
         [node, TIMESCALE / "server.mjs", INSTALLED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    assert process.stdin
-    assert process.stdout
-    port = process.stdout.readline().strip()
-    assert port, "the TimescaleDB server did not start, its reason stands above"
-    yield f"postgresql://postgres:postgres@127.0.0.1:{port}/postgres?sslmode=disable"
-    process.stdin.close()
-    process.wait(10)
+    with process:
+        assert process.stdin
+        assert process.stdout
+        port = process.stdout.readline().strip()
+        assert port, "the TimescaleDB server did not start, its reason stands above"
+        yield f"postgresql://postgres:postgres@127.0.0.1:{port}/postgres?sslmode=disable"
 
 
 @pytest.fixture(scope="session")
-def timescale_database(empty_timescale: str) -> Database:
+def timescale_database() -> Iterator[Database]:
     """Migrated, on real TimescaleDB."""
-
-    assert asyncio.run(run(Settings(database_url=empty_timescale), read_migrations())) == 0
-    return Database(empty_timescale, "timescale")
+    with timescale_server() as url:
+        assert asyncio.run(run(Settings(database_url=url), read_migrations())) == 0
+        yield Database(url, "timescale")
 
 
 @pytest.fixture(params=["plain", "timescale"])
