@@ -13,9 +13,9 @@ from services.runtime.topics import create_topics
 
 
 @pytest.fixture
-async def topic(kafka_bootstrap: str) -> str:
+async def topic(kafka: str) -> str:
     name = f"test-{uuid4().hex}"
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka_bootstrap)
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
     await admin.start()
     try:
         await admin.create_topics([NewTopic(name, 2, 1)])
@@ -24,13 +24,13 @@ async def topic(kafka_bootstrap: str) -> str:
     return name
 
 
-async def test_topics_are_created_once(kafka_bootstrap: str) -> None:
-    await create_topics(kafka_bootstrap)
-    assert await create_topics(kafka_bootstrap) == []
+async def test_topics_are_created_once(kafka: str) -> None:
+    await create_topics(kafka)
+    assert await create_topics(kafka) == []
 
 
 async def test_a_batch_whose_handling_failed_is_handed_over_again_before_anything_later(
-    kafka_bootstrap: str, topic: str
+    kafka: str, topic: str
 ) -> None:
     seen: list[bytes] = []
     failures = [Unavailable("database away"), Unavailable("database away")]
@@ -43,41 +43,37 @@ async def test_a_batch_whose_handling_failed_is_handed_over_again_before_anythin
         if len(seen) == 5:
             enough.set()
 
-    async with producer(kafka_bootstrap, name="test") as bus:
+    async with producer(kafka, name="test") as bus:
         for number in range(5):
             await bus.send(topic, "key", str(number).encode(), partition=0)
-    task = asyncio.create_task(consume(kafka_bootstrap, [topic], group=topic, handle=handle))
+    task = asyncio.create_task(consume(kafka, [topic], group=topic, handle=handle))
     await asyncio.wait_for(enough.wait(), 30)
     task.cancel()
 
     assert seen == [b"0", b"1", b"2", b"3", b"4"]
 
 
-async def test_a_consumer_that_died_before_its_commit_gets_the_batch_again(
-    kafka_bootstrap: str, topic: str
-) -> None:
-    async with producer(kafka_bootstrap, name="test") as bus:
+async def test_a_consumer_that_died_before_its_commit_gets_the_batch_again(kafka: str, topic: str) -> None:
+    async with producer(kafka, name="test") as bus:
         await bus.send(topic, "key", b"once", partition=0)
 
     async def die(records: Sequence[Record]) -> None:
         raise RuntimeError("killed in the middle")
 
     with pytest.raises(RuntimeError):
-        await asyncio.wait_for(consume(kafka_bootstrap, [topic], group=topic, handle=die), 30)
+        await asyncio.wait_for(consume(kafka, [topic], group=topic, handle=die), 30)
     arrived: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def keep(records: Sequence[Record]) -> None:
         for record in records:
             arrived.put_nowait(record.value)
 
-    task = asyncio.create_task(consume(kafka_bootstrap, [topic], group=topic, handle=keep))
+    task = asyncio.create_task(consume(kafka, [topic], group=topic, handle=keep))
     assert await asyncio.wait_for(arrived.get(), 30) == b"once"
     task.cancel()
 
 
-async def test_a_followed_topic_is_loaded_to_its_end_and_then_stays_live(
-    kafka_bootstrap: str, topic: str
-) -> None:
+async def test_a_followed_topic_is_loaded_to_its_end_and_then_stays_live(kafka: str, topic: str) -> None:
     table: dict[bytes, bytes] = {}
     changed = asyncio.Event()
     loaded = asyncio.Event()
@@ -89,10 +85,10 @@ async def test_a_followed_topic_is_loaded_to_its_end_and_then_stays_live(
             table[record.key] = record.value
         changed.set()
 
-    async with producer(kafka_bootstrap, name="test") as bus:
+    async with producer(kafka, name="test") as bus:
         await bus.send(topic, "a", b"1", partition=0)
         await bus.send(topic, "b", b"2", partition=1)
-        task = asyncio.create_task(follow(kafka_bootstrap, topic, apply=apply, loaded=loaded))
+        task = asyncio.create_task(follow(kafka, topic, apply=apply, loaded=loaded))
         await asyncio.wait_for(loaded.wait(), 30)
         assert table == {b"a": b"1", b"b": b"2"}
 
@@ -103,8 +99,8 @@ async def test_a_followed_topic_is_loaded_to_its_end_and_then_stays_live(
         task.cancel()
 
 
-async def test_an_empty_topic_is_loaded_too(kafka_bootstrap: str, topic: str) -> None:
+async def test_an_empty_topic_is_loaded_too(kafka: str, topic: str) -> None:
     loaded = asyncio.Event()
-    task = asyncio.create_task(follow(kafka_bootstrap, topic, apply=lambda _: None, loaded=loaded))
+    task = asyncio.create_task(follow(kafka, topic, apply=lambda _: None, loaded=loaded))
     await asyncio.wait_for(loaded.wait(), 30)
     task.cancel()
