@@ -26,7 +26,7 @@ from services.runtime.retry import until_available
 from services.runtime.service import event_check, run, run_until_stopped
 from services.runtime.settings import load_settings
 
-log = get_logger(__name__)
+log = get_logger("services.controller")
 
 NAME: Final = "controller"
 TICK_S: Final = 30.0
