@@ -1,5 +1,6 @@
 """Serving HTTP inside a process that does other things too: uvicorn without its hands on the signals."""
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
@@ -36,7 +37,10 @@ async def serve(app: Any, listener: socket.socket) -> None:
     server = _Server(
         uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=3)
     )
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
-        await server.serve(sockets=[listener])
+        await asyncio.shield(serving)
     finally:
+        # Asked rather than cancelled: open requests end, and no traceback of a cancelled lifespan is logged.
         server.should_exit = True
+        await serving
