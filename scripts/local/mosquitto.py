@@ -50,7 +50,7 @@ def part(home: Path, ports: Ports) -> Part:
     return Part(
         name="mosquitto",
         ports={"mosquitto": ports.mosquitto},
-        command=[binary(), "-c", str(directory / "mosquitto.conf")],
+        command=lambda: [binary(), "-c", str(directory / "mosquitto.conf")],
         is_ready=partial(is_ready, ports.mosquitto),
         directory=Path("/"),
         user=user,

@@ -24,7 +24,8 @@ class Part:
     name: str
     ports: Mapping[str, int]
     """Name in `Ports` to number; the first is the one that people know it by."""
-    command: Sequence[str]
+    command: Callable[[], Sequence[str]]
+    """Raises Problem when the program is not installed."""
     is_ready: Callable[[], bool]
     directory: Path = ROOT
     environment: Mapping[str, str] = field(default_factory=dict)

@@ -5,7 +5,7 @@ import random
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Final
 
@@ -58,8 +58,13 @@ class Ports:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Ports":
-        """The defaults, changed by the variables that are set."""
-        chosen = {
+        """The defaults, moved up by PORT_OFFSET and then changed by the variables that are set."""
+        offset = environment.get("PORT_OFFSET") or "0"
+        if not offset.isdecimal() or int(offset) > 40_000:
+            raise Problem(f"PORT_OFFSET={offset} cannot be added to a port: give a number from 0 to 40000")
+        names = [each.name for each in fields(cls)]
+        chosen = {name: port + int(offset) for name, port in zip(names, astuple(cls()), strict=True)}
+        chosen |= {
             name: _port(variable, environment[variable])
             for name, variable in VARIABLES.items()
             if environment.get(variable)

@@ -10,10 +10,13 @@ from typing import Final
 from scripts.local.part import Part, give, made_whole, make_directory, own_user, place, write
 from scripts.local.ports import HOST, Ports
 from scripts.local.problem import Problem
+from scripts.local.process import wait_until, working_in
 
 USER: Final = "iot"
 PASSWORD: Final = "iot_dev"
 DATABASE: Final = "iotcloud"
+ORPHAN_TIMEOUT_S: Final = 10.0
+"""Backends notice within a moment that their server was killed."""
 
 SETTINGS: Final = """\
 listen_addresses = '{host}'
@@ -40,7 +43,7 @@ def part(home: Path, ports: Ports) -> Part:
     return Part(
         name="postgres",
         ports={"postgres": ports.postgres},
-        command=[str(binaries() / "postgres"), "-D", str(data)],
+        command=lambda: [str(binaries() / "postgres"), "-D", str(data)],
         is_ready=partial(is_ready, ports.postgres),
         directory=Path("/"),
         environment={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8"},
@@ -72,6 +75,7 @@ def prepare(data: Path, port: int, user: str | None) -> None:
             initialise(building, user)
     if not (data / "PG_VERSION").exists():
         raise Problem(f"{data} is no PostgreSQL cluster (PG_VERSION is missing): `make reset` removes it")
+    _forget_killed_server(data)
     write(data / "postgresql.conf", SETTINGS.format(host=HOST, port=port), user)
     write(data / "pg_hba.conf", ACCESS, user)
 
@@ -81,8 +85,10 @@ def initialise(data: Path, user: str | None) -> None:
     password = data.with_name("password")
     write(password, PASSWORD, user)
     made = subprocess.run(
-        [binaries() / "initdb", "-D", data, "-U", USER, "-A", "scram-sha-256", "--pwfile", password]
-        + ["-E", "UTF8", "--locale", "C.UTF-8", "--no-sync"],
+        [
+            *(str(binaries() / "initdb"), "-D", str(data), "-U", USER, "-E", "UTF8", "--locale", "C.UTF-8"),
+            *("-A", "scram-sha-256", "--pwfile", str(password), "--no-sync"),
+        ],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -95,6 +101,16 @@ def initialise(data: Path, user: str | None) -> None:
     if made.returncode:
         raise Problem(f"initdb in {data.parent} failed: {made.stderr.strip().splitlines()[-1]}")
     give(data, user)
+
+
+def _forget_killed_server(data: Path) -> None:
+    """Remove the lock of a server that was killed: its pid may be a zombie's, or somebody else's by now.
+
+    Every backend works in the data directory, so where nobody does, nobody uses the data.
+    """
+    if not wait_until(lambda: not working_in(data), ORPHAN_TIMEOUT_S):
+        raise Problem(f"PostgreSQL still runs in {data} (pid {working_in(data)[0]}): stop it first")
+    (data / "postmaster.pid").unlink(missing_ok=True)
 
 
 def is_ready(port: int) -> bool:
@@ -117,8 +133,10 @@ def url(port: int, *, user: str = USER, password: str = PASSWORD, database: str 
 def sql(port: int, statement: str, database: str = "postgres") -> str:
     """Run one statement as the owner and return what psql prints."""
     done = subprocess.run(
-        [binaries() / "psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", url(port, database=database)]
-        + ["-c", statement],
+        [
+            *(str(binaries() / "psql"), "-XqAt", "-v", "ON_ERROR_STOP=1"),
+            *("-d", url(port, database=database), "-c", statement),
+        ],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

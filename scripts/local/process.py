@@ -94,6 +94,16 @@ def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
     return True
 
 
+def working_in(directory: Path) -> list[int]:
+    """Processes whose working directory this is, as far as this user may see them."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if os.readlink(path / "cwd") == str(directory.resolve()):
+                found.append(int(path.name))
+    return found
+
+
 def write_pid(file: Path, process: Process) -> None:
     """Remember it for later commands."""
     file.parent.mkdir(parents=True, exist_ok=True)

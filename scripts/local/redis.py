@@ -27,7 +27,7 @@ def part(home: Path, ports: Ports) -> Part:
     return Part(
         name="redis",
         ports={"redis": ports.redis},
-        command=[binary(), str(directory / "redis.conf")],
+        command=lambda: [binary(), str(directory / "redis.conf")],
         is_ready=partial(is_ready, ports.redis),
         directory=Path("/"),
         user=user,

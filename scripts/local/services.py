@@ -1,4 +1,4 @@
-"""Our own processes: their commands, the role that each logs in with, their ports, and what runs before them."""
+"""Our own processes: commands, database roles, ports, and what has to run before them."""
 
 import os
 import subprocess
@@ -51,7 +51,7 @@ def parts(home: Path, ports: Ports, extra: Mapping[str, str]) -> list[Part]:
         Part(
             name=service.name,
             ports={name: getattr(ports, name) for name in (service.health, *service.doors)},
-            command=[sys.executable, "-m", *service.arguments],
+            command=partial(list, (sys.executable, "-m", *service.arguments)),
             is_ready=partial(is_ready, getattr(ports, service.health)),
             environment={
                 **environment(home, ports),

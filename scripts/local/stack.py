@@ -1,6 +1,5 @@
 """The whole platform, or the parts of it that somebody needs: start, wait, kill, stop, say what runs."""
 
-import fcntl
 import os
 import shutil
 import signal
@@ -14,7 +13,8 @@ from types import TracebackType
 from typing import Final
 
 from scripts.local import kafka, mosquitto, postgres, process, redis, services
-from scripts.local.part import ROOT, Part, elsewhere
+from scripts.local.lock import HomeLock, beside
+from scripts.local.part import Part, elsewhere
 from scripts.local.ports import Ports, require_free
 from scripts.local.problem import Problem
 
@@ -60,7 +60,7 @@ class Stack:
         self._service_environment = dict(service_environment or {})
         self._command = command
         self._say = say
-        self._lock: int | None = None
+        self._lock = HomeLock(self.home, command)
         self._log_starts: dict[str, int] = {}
 
     def __enter__(self) -> "Stack":
@@ -80,32 +80,11 @@ class Stack:
 
     def acquire(self) -> None:
         """Take the home; raises when another start, stop or demo has it."""
-        try:
-            self.home.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.home / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise Problem(
-                f"cannot write to {self.home} ({error.strerror}): set OVERWATT_HOME to a directory of your own"
-            ) from None
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = os.read(handle, 100).decode().strip()
-            os.close(handle)
-            raise Problem(
-                f"{self.home} is in use by {owner or 'another command'}: end that one first (Ctrl-C in its "
-                f"terminal), or run a second platform beside it: {self._beside()}"
-            ) from None
-        os.truncate(handle, 0)
-        os.write(handle, f"`{self._command}` (pid {os.getpid()})".encode())
-        self._lock = handle
+        self._lock.acquire()
 
     def release(self) -> None:
         """Let others have the home; what runs goes on."""
-        if self._lock is not None:
-            os.truncate(self._lock, 0)
-            os.close(self._lock)
-            self._lock = None
+        self._lock.release()
 
     def refuse_second_start(self) -> None:
         """Raise when parts of an earlier start still run here."""
@@ -113,7 +92,7 @@ class Stack:
         if running:
             raise Problem(
                 f"Overwatt runs already in {self.home} ({', '.join(running)}): `make stop` ends it, or run a "
-                f"second one beside it: {self._beside()}"
+                f"second one beside it: {beside(self.home, self._command)}"
             )
 
     def up(self) -> None:
@@ -139,7 +118,13 @@ class Stack:
         begun = time.monotonic()
         for part in missing:
             self._say(f"  {part.name}: starting on port {_port(part)}")
-            self._launch(part)
+            try:
+                self._launch(part)
+            except OSError as error:
+                raise Problem(
+                    f"{part.name} cannot start: {error.strerror}: {error.filename} (made by another user? "
+                    "use that user, or set OVERWATT_HOME to a directory of your own)"
+                ) from error
         for part in missing:
             self._wait(part)
             self._say(f"  {part.name}: ready after {time.monotonic() - begun:.1f} s")
@@ -171,8 +156,12 @@ class Stack:
 
     def remove_data(self) -> None:
         """Delete what the parts have stored and logged; they must not run."""
-        for directory in (*(self.home / name for name in ("data", "log", "run")), elsewhere(self.home)):
+        for directory in self.data_directories():
             shutil.rmtree(directory, ignore_errors=True)
+
+    def data_directories(self) -> list[Path]:
+        """Everything that parts write; the home holds more than that, such as Kafka's jars."""
+        return [*(self.home / name for name in ("data", "log", "run")), elsewhere(self.home)]
 
     def env(self) -> dict[str, str]:
         """Variables for a shell, a service or a test; the database as its owner."""
@@ -227,7 +216,7 @@ class Stack:
             log_file.replace(log_file.with_suffix(".log.1"))
         self._log_starts[part.name] = log_file.stat().st_size if log_file.exists() else 0
         started = process.spawn(
-            part.command,
+            part.command(),
             environment={**os.environ, **part.environment},
             directory=part.directory,
             log_file=log_file,
@@ -284,15 +273,6 @@ class Stack:
             log_file=self.log_file(name),
         )
 
-    def _beside(self) -> str:
-        return f"OVERWATT_HOME={_other_home(self.home)} MQTT_PORT=… {self._command}"
-
 
 def _port(part: Part) -> int:
     return next(iter(part.ports.values()))
-
-
-def _other_home(home: Path) -> str:
-    """A name beside this home, as a person would type it."""
-    other = home.with_name(home.name + "2")
-    return str(other.relative_to(ROOT) if other.is_relative_to(ROOT) else other)

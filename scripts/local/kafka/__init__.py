@@ -67,7 +67,7 @@ def part(home: Path, ports: Ports) -> Part:
     return Part(
         name="kafka",
         ports={"kafka": ports.kafka, "kafka_controller": ports.kafka_controller},
-        command=java(directory, "kafka.Kafka", str(directory / "server.properties")),
+        command=lambda: java(directory, "kafka.Kafka", str(directory / "server.properties")),
         is_ready=partial(is_ready, ports.kafka),
         directory=Path("/"),
         prepare=partial(prepare, directory, ports),

@@ -1,0 +1,86 @@
+# `make` lists the targets, from the comment behind each.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo start stop status logs env reset test check unit integration journeys \
+	coverage migrate device token lock proto up down
+SHELL := /bin/bash
+PYTHON := .venv/bin/python
+RUN := PATH="$(CURDIR)/.venv/bin:$$PATH"
+COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo .local/compose/docker-compose)
+LOCK := uv pip compile -q pyproject.toml --universal --generate-hashes --no-header --python-version 3.11
+DEV := -f compose/docker-compose.yml
+
+help: ## Show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install what is missing: servers, Java, Node, .venv, Kafka's jars, Compose v2
+	@scripts/setup.sh
+
+demo: setup ## Everything with a small fleet and a live view; Ctrl-C ends it (DURATION=120 ends it by itself)
+	@$(PYTHON) -m scripts.demo $(if $(DURATION),--duration $(DURATION))
+
+start: setup ## Start PostgreSQL, Redis, Mosquitto, Kafka and the services in the background
+	@$(PYTHON) -m scripts.local up
+
+stop: ## End all of that; the data stays
+	@$(PYTHON) -m scripts.local down
+
+status: ## What runs: pid, port, since when, log file
+	@$(PYTHON) -m scripts.local status
+
+logs: ## Follow the logs (PART=kafka for one)
+	@$(PYTHON) -m scripts.local logs $(PART)
+
+env: ## Print the variables for a shell of your own: eval "$(make -s env)"
+	@$(PYTHON) -m scripts.local env
+
+reset: ## Remove the local data and logs; asks first unless YES=1
+	@$(PYTHON) -m scripts.local reset $(if $(filter 1,$(YES)),--yes)
+
+migrate: ## Apply the migrations to the local database, or to DATABASE_URL
+	@$(if $(DATABASE_URL),,eval "$$($(PYTHON) -m scripts.local env)" &&) $(PYTHON) -m db.migrate
+
+device: ## Register a device (and its tenant): TENANT=tenant-a DEVICE=sensor-001
+	@$(PYTHON) -m scripts.device --tenant "$(TENANT)" --device "$(DEVICE)"
+
+token: ## Print a development token for the API: TENANT=tenant-a ROLE=customer USER=me
+	@eval "$$($(PYTHON) -m scripts.local env)" && \
+		$(PYTHON) -m services.api token --tenant "$(TENANT)" --role "$(ROLE)" --user "$(USER)"
+
+test: setup ## All that can run: check, unit, integration, journeys
+	@$(MAKE) --no-print-directory check unit integration journeys
+
+check: ## Lint, format, types, architecture, compose files, generated code
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+	$(RUN) lint-imports
+	@scripts/check_compose.sh
+	@scripts/check_proto.sh
+
+unit: ## Unit tests; no service is needed
+	$(PYTHON) -m pytest tests/unit -v
+
+integration: ## Integration tests on real servers
+	$(PYTHON) -m pytest tests/integration -v
+
+journeys: ## Journey tests: the whole platform, started and killed
+	$(PYTHON) -m pytest tests/journeys -v
+
+coverage: ## Unit tests with coverage, into htmlcov/index.html
+	$(PYTHON) -m pytest --cov=services --cov=edge_agent --cov=overwatt tests/unit --cov-report=html --cov-report=term
+
+proto: ## Write the Python code of proto/overwatt/v1/*.proto again
+	$(PYTHON) -m grpc_tools.protoc -Iproto --python_out=proto --pyi_out=proto proto/overwatt/v1/*.proto
+
+lock: ## Write requirements.txt, and the three derived from it for the images, from pyproject.toml (needs uv)
+	$(LOCK) --all-extras --group dev -o requirements.txt
+	$(LOCK) --no-annotate -c requirements.txt -o services/requirements.txt \
+		$(foreach part,ingest controller provisioning api escalation migrate,--extra $(part))
+	$(LOCK) --no-annotate -c requirements.txt -o edge_agent/requirements.txt --extra edge
+	$(LOCK) --no-annotate -c requirements.txt -o edge_agent/fleet/requirements.txt --extra fleet
+
+up: ## The same platform in Docker, with EMQX and TimescaleDB
+	$(COMPOSE) $(DEV) up -d --build --wait
+
+down: ## End the one in Docker; its volumes stay
+	$(COMPOSE) $(DEV) down
