@@ -76,6 +76,8 @@ create table if not exists alerts (
 create unique index if not exists alerts_open on alerts (tenant_id, fingerprint) where status <> 'CLOSED';
 create index if not exists alerts_due on alerts (next_escalation_at) where next_escalation_at is not null;
 create index if not exists alerts_by_time on alerts (tenant_id, opened_at desc);
+-- What a sample or a silence that is read again is compared with, open or closed.
+create index if not exists alerts_by_fingerprint on alerts (tenant_id, fingerprint, last_seen_at);
 create index if not exists alerts_by_box on alerts (box_id) where box_id is not null;
 call guard_table('alerts', 'escalation');
 

@@ -4,11 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
-from overwatt.quantities import COLUMNS, QUANTITIES, Kind
 
 from db.columns import rollup_columns, with_columns
 from db.files import BadMigration, in_order, migration, read_migrations
 from db.passwords import matches, scram_verifier
+from overwatt.quantities import COLUMNS, QUANTITIES, Kind
 
 PROJECT_MAP = Path(__file__).parents[2] / "docs" / "PROJECT_MAP.md"
 

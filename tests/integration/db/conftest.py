@@ -6,10 +6,7 @@ test on both forms; the TimescaleDB one has a single connection, so nothing else
 
 import asyncio
 import itertools
-import os
-import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -24,11 +21,12 @@ import pytest
 from db.files import read_migrations
 from db.migrate import run
 from db.settings import Settings
+from scripts.local.ports import Ports
+from scripts.local.stack import Stack
 
 ROOT: Final = Path(__file__).parents[3]
 TIMESCALE: Final = ROOT / "tests" / "timescale"
 INSTALLED: Final = ROOT / ".local" / "timescale"
-OWNER_PASSWORD: Final = "iot_dev"
 _numbers: Final = itertools.count(1)
 
 
@@ -57,25 +55,13 @@ class Database:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[str]:
-    """URL of a server without its database name; loopback, any free port."""
-    binaries = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
-    # Not under a root-only home: PostgreSQL runs as its own user there.
+    """URL of a server, as its owner, without a database's name."""
     directory = Path(tempfile.mkdtemp(prefix="overwatt-db-", dir="/tmp"))
-    user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    if user:
-        os.chown(directory, pwd.getpwnam("postgres").pw_uid, -1)
-    password = directory / "password"
-    password.write_text(OWNER_PASSWORD)
-    password.chmod(0o644)
-    port = _free_port()
-    data = str(directory / "data")
-    made_by = [*user, str(binaries / "initdb"), "-D", data, "-U", "iot", "-A", "scram-sha-256"]
-    _done([*made_by, "--no-sync", "--pwfile", str(password)])
-    options = f"-p {port} -k {directory} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=30"
-    control = [*user, str(binaries / "pg_ctl"), "-D", data, "-l", str(directory / "log"), "-w"]
-    _done([*control, "-o", options, "start"])
-    yield f"postgresql://iot:{OWNER_PASSWORD}@127.0.0.1:{port}"
-    _done([*control, "-m", "immediate", "stop"])
+    directory.chmod(0o755)
+    with Stack(directory, Ports.free()) as stack:
+        stack.start("postgres")
+        yield stack.env()["DATABASE_URL"].rpartition("/")[0]
+    stack.remove_data()
     shutil.rmtree(directory)
 
 
@@ -145,21 +131,5 @@ def _install_timescale() -> None:
     INSTALLED.mkdir(parents=True, exist_ok=True)
     for name in ("package.json", "package-lock.json"):
         shutil.copy(TIMESCALE / name, INSTALLED / name)
-    _done(["npm", "ci", "--no-audit", "--no-fund", "--prefix", str(INSTALLED)])
+    subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--prefix", INSTALLED], check=True)
     stamp.write_text(wanted)
-
-
-def _done(command: list[str]) -> None:
-    # To a file, not a pipe: the server that pg_ctl starts would keep a pipe open.
-    with tempfile.TemporaryFile() as output:
-        code = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/tmp"
-        ).returncode
-        output.seek(0)
-        assert code == 0, f"{' '.join(command)}: {output.read().decode()}"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -136,7 +136,8 @@ async def test_even_the_sealer_cannot_change_what_a_row_says(audited: Any) -> No
 
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="append-only"):
         await audited.execute(
-            "update admin_audit_log set actor = 'x', position = 4, hash = '1', prev_hash = '1' where hash is null"
+            "update admin_audit_log set actor = 'x', position = 4, hash = '1', prev_hash = '1'"
+            " where hash is null"
         )
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="append-only"):
         await audited.execute("update admin_audit_log set hash = '1' where seq = 1")

@@ -32,7 +32,8 @@ async def test_telemetry_has_the_canonical_columns_in_their_order(database: Data
             columns = [
                 row["attname"]
                 for row in await connection.fetch(
-                    "select attname from pg_attribute where attrelid = $1::text::regclass and attnum > 0 order by attnum",
+                    "select attname from pg_attribute where attrelid = $1::text::regclass and attnum > 0"
+                    " order by attnum",
                     name,
                 )
             ]

@@ -22,7 +22,8 @@ ROWS: Final = {
     f" values ({UUID}, $1, 's', 'b', 1, 'u', now())",
     "command_replies": f"box_id, tenant_id, command_id, state, at values ('b', $1, {UUID}, 'APPLIED', now())",
     "controller_decisions": "box_id, tenant_id, inputs values ('b', $1, '{}')",
-    "plans": f"plan_id, tenant_id, box_id, starts_at, ends_at, plan values ({UUID}, $1, 'b', now(), 'infinity', '{{}}')",
+    "plans": "plan_id, tenant_id, box_id, starts_at, ends_at, plan"
+    f" values ({UUID}, $1, 'b', now(), 'infinity', '{{}}')",
     "daily_money": "box_id, tenant_id, day, amount values ($1 || 'b', $1, current_date, 1)",
     "escalation_policies": f"policy_id, tenant_id, name values ({UUID}, $1, 'p')",
     "oncall_schedules": f"schedule_id, tenant_id, name values ({UUID}, $1, 's')",
@@ -37,8 +38,8 @@ ROWS: Final = {
 REGISTRY: Final = {"tenant", "site", "box", "device", "asset"}
 BY_DELIVERY: Final = {"command", "deliveries", "delivery_attempts"}
 VIEWS: Final = {
-    "v_telemetry", "v_telemetry_1m", "v_telemetry_15m", "v_telemetry_1h", "v_telemetry_1d", "v_telemetry_other",
-    "v_counter_reset",
+    "v_telemetry", "v_telemetry_1m", "v_telemetry_15m", "v_telemetry_1h", "v_telemetry_1d",
+    "v_telemetry_other", "v_counter_reset",
 }  # fmt: skip
 
 
@@ -49,13 +50,15 @@ async def _fill(connection: Any, fleet: Fleet) -> None:
         columns, values = row.split(" values ")
         await connection.execute(f"insert into {table} ({columns}) values {values}", tenant)
     await connection.execute(
-        "insert into asset (tenant_id, asset_id, device_key, capacity_mwh, max_mw, min_mw) values ($1, 'a', $2, 1, 1, -1)",
+        "insert into asset (tenant_id, asset_id, device_key, capacity_mwh, max_mw, min_mw)"
+        " values ($1, 'a', $2, 1, 1, -1)",
         tenant,
         fleet.key,
     )
     await connection.execute(
         "insert into command (command_id, dispatch_id, tenant_id, box_id, device_id, payload, expires_at)"
-        " select gen_random_uuid(), dispatch_id, tenant_id, box_id, 'd', '', now() from dispatch where tenant_id = $1",
+        " select gen_random_uuid(), dispatch_id, tenant_id, box_id, 'd', '', now()"
+        " from dispatch where tenant_id = $1",
         tenant,
     )
     await connection.execute(
@@ -65,7 +68,8 @@ async def _fill(connection: Any, fleet: Fleet) -> None:
         tenant,
     )
     await connection.execute(
-        "insert into delivery_attempts (delivery_id, n) select delivery_id, 1 from deliveries where tenant_id = $1",
+        "insert into delivery_attempts (delivery_id, n)"
+        " select delivery_id, 1 from deliveries where tenant_id = $1",
         tenant,
     )
     await connection.execute(
@@ -84,7 +88,7 @@ async def _visible(connection: Any, name: str, tenant: str | None) -> list[Any]:
         await connection.execute("set local role api")
         if tenant is not None:
             await connection.execute("select set_config('app.tenant', $1, true)", tenant)
-        return [row for row in await connection.fetch(f"select * from {name}")]
+        return list(await connection.fetch(f"select * from {name}"))
 
 
 async def _granted(connection: Any) -> set[str]:
@@ -142,14 +146,12 @@ async def test_the_api_may_not_write_for_another_tenant(database: Database) -> N
     async with database.connect() as connection:
         ours, theirs = await a_fleet(connection), await a_fleet(connection)
 
+        await connection.execute(f"set role api; set app.tenant = '{ours.tenant}'")
         with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
-            async with connection.transaction():
-                await connection.execute("set local role api")
-                await connection.execute("select set_config('app.tenant', $1, true)", ours.tenant)
-                await connection.execute(
-                    """insert into "user" (tenant_id, email, role) values ($1, 'x@example.org', 'viewer')""",
-                    theirs.tenant,
-                )
+            await connection.execute(
+                """insert into "user" (tenant_id, email, role) values ($1, 'x@example.org', 'viewer')""",
+                theirs.tenant,
+            )
 
 
 async def test_the_api_has_no_way_to_what_lies_below_the_views(database: Database) -> None:
@@ -159,10 +161,11 @@ async def test_the_api_has_no_way_to_what_lies_below_the_views(database: Databas
         below = [
             row["name"]
             for row in await connection.fetch(
-                "select c.oid::regclass::text as name from pg_class c join pg_namespace n on n.oid = c.relnamespace"
-                " where c.relkind in ('r', 'p', 'v', 'm') and n.nspname <> '_timescaledb_catalog' and c.relname ~"
-                " '^(telemetry|_hyper_|_materialized|compress_hyper|_direct_view|_partial_view|system_metrics|metrics"
-                "|power_measurements|hourly_per_device|rollup|counter_reset)'"
+                "select c.oid::regclass::text as name from pg_class c"
+                " join pg_namespace n on n.oid = c.relnamespace"
+                " where c.relkind in ('r', 'p', 'v', 'm') and n.nspname <> '_timescaledb_catalog'"
+                " and c.relname ~ '^(telemetry|_hyper_|_materialized|compress_hyper|_direct_view"
+                "|_partial_view|system_metrics|metrics|power_measurements|hourly_per_device|rollup|counter_reset)'"
             )
         ]
 

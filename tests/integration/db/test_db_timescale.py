@@ -69,7 +69,8 @@ async def test_a_second_run_of_the_migrations_changes_nothing(timescale_database
     def relations() -> str:
         return (
             "select array_agg(distinct c.oid::regclass::text || c.relkind::text) from pg_class c"
-            " join pg_namespace n on n.oid = c.relnamespace where n.nspname in ('public', 'monitoring', 'fleet')"
+            " join pg_namespace n on n.oid = c.relnamespace"
+            " where n.nspname in ('public', 'monitoring', 'fleet')"
         )
 
     jobs = "select count(*) from timescaledb_information.jobs"
@@ -92,7 +93,8 @@ async def test_policies_keep_and_compress_for_as_long_as_was_asked(timescale_dat
     # P-053, P-054, P-055
     async with timescale_database.connect() as connection:
         rows = await connection.fetch(
-            "select hypertable_name, proc_name, coalesce(config ->> 'drop_after', config ->> 'compress_after') as after"
+            "select hypertable_name, proc_name,"
+            " coalesce(config ->> 'drop_after', config ->> 'compress_after') as after"
             " from timescaledb_information.jobs where proc_name in ('policy_retention', 'policy_compression')"
             " and hypertable_schema = 'public'"
         )
@@ -257,7 +259,8 @@ async def test_a_table_with_rows_that_never_was_partitioned_is_converted_in_plac
                 "000_old.sql",
                 f"create table telemetry (device_key int not null, ts timestamptz not null, {columns},"
                 " quality smallint not null default 0);"
-                " insert into telemetry (device_key, ts, soc_pct) values (1, now() - interval '3 days', 5), (1, now(), 6);",
+                " insert into telemetry (device_key, ts, soc_pct)"
+                " values (1, now() - interval '3 days', 5), (1, now(), 6);",
             )
             await migrate(connection, [old, *read_migrations()])
 
