@@ -45,7 +45,7 @@ async def main(settings: Settings) -> None:
 
         hears_status, hears_replies = asyncio.Event(), asyncio.Event()
         latest = Latest()
-        presence = Presence(pool, on_connect=to_send.set)
+        presence = Presence(pool, watching_since=clock.now(), on_connect=to_send.set)
         outcomes = Outcomes(pool, saw=presence.saw, on_answer=to_send.set)
         outbox = Outbox(pool, out)
         desk = Desk(pool, latest, on_accepted=on_accepted)

@@ -29,10 +29,10 @@ WRITE_SEEN_EVERY_S: Final = 10.0
 class Presence:
     """Who is there."""
 
-    def __init__(self, pool: Pool, *, on_connect: Callable[[], None]) -> None:
+    def __init__(self, pool: Pool, *, watching_since: datetime, on_connect: Callable[[], None]) -> None:
         self._pool = pool
         self._on_connect = on_connect
-        self._watching_since = clock.now()
+        self._watching_since = watching_since
         self._seen: dict[tuple[str, str], datetime] = {}
         self._heard_someone = asyncio.Event()
 

@@ -5,6 +5,7 @@ import asyncio
 import json
 import os
 import socket
+import struct
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -18,7 +19,9 @@ import asyncpg
 import httpx2
 
 from overwatt import topics
+from overwatt.quantities import BY_NAME
 from overwatt.v1.agent_pb2 import AgentReply, AgentStatus, AssetInfo, Command, Reply, Share, Status
+from overwatt.v1.telemetry_pb2 import Block, Column, Record
 from services.runtime import clock
 from services.runtime.bus import Producer, consumer, producer
 
@@ -212,6 +215,16 @@ class Rig:
         )
         await self._send(
             topics.AGENT_REPLY, device or command.device, AgentReply(reply=reply, from_gateway=from_gateway)
+        )
+
+    async def sample(self, device: str, asset: str, *, soc_pct: float) -> None:
+        """One row of telemetry, as an agent's batch behind the gateway."""
+        now_us = clock.to_us(clock.now())
+        values = Column(quantity=BY_NAME["soc_pct"].number, values=struct.pack("<d", soc_pct))
+        block = Block(asset=asset, ts_us=struct.pack("<q", now_us), columns=[values])
+        record = Record(tenant=self.tenant, device=device, received_at_us=now_us, blocks=[block])
+        await self.bus.send(
+            topics.TELEMETRY, topics.identity(self.tenant, device), record.SerializeToString()
         )
 
     async def _send(self, topic: str, device: str, message: AgentStatus | AgentReply) -> None:

@@ -298,27 +298,41 @@ async def test_what_does_not_exist_in_this_tenant_is_404(rig: Rig) -> None:  # D
     assert (await rig.post({"site_id": "site-a", "mw": 1}, **{"X-Tenant": "other"})).status_code == 404
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        '{"mw": 5}',
-        '{"asset_id": "", "site_id": null, "mw": 5}',
-        '{"site_id": "site-a"}',
-        '{"site_id": "site-a", "mw": NaN}',
-        '{"site_id": "site-a", "mw": Infinity}',
-        '{"site_id": "site-a", "mw": -1e999}',
-        '{"site_id": "site-a", "mw": "5"}',
-        '{"site_id": "site-a", "mw": true}',
-        '{"site_id": "site-a", "mw": 5, "ttl_s": 0}',
-        '{"site_id": "site-a", "mw": 5, "duration_s": -1}',
-        '{"site_id": "site-a", "mw": 5, "durations": 10}',
-        '{"site_id": 7, "mw": 5}',
-        "[]",
-        "not json",
-    ],
+NO_DISPATCHES = (
+    '{"mw": 5}',
+    '{"asset_id": "", "site_id": null, "mw": 5}',
+    '{"site_id": "site-a"}',
+    '{"site_id": "site-a", "mw": NaN}',
+    '{"site_id": "site-a", "mw": Infinity}',
+    '{"site_id": "site-a", "mw": -1e999}',
+    '{"site_id": "site-a", "mw": "5"}',
+    '{"site_id": "site-a", "mw": true}',
+    '{"site_id": "site-a", "mw": 5, "ttl_s": 0}',
+    '{"site_id": "site-a", "mw": 5, "duration_s": -1}',
+    '{"site_id": "site-a", "mw": 5, "durations": 10}',
+    '{"site_id": 7, "mw": 5}',
+    "[]",
+    "not json",
 )
-async def test_what_cannot_be_a_dispatch_is_422(rig: Rig, body: str) -> None:  # D-035
-    answer = await rig.post(body)
 
-    assert answer.status_code == 422, answer.text
-    assert answer.json()["detail"]
+
+async def test_what_cannot_be_a_dispatch_is_422_and_says_what_is_wrong(rig: Rig) -> None:  # D-035
+    answers = {body: await rig.post(body) for body in NO_DISPATCHES}
+
+    assert {body: answer.status_code for body, answer in answers.items()} == dict.fromkeys(NO_DISPATCHES, 422)
+    assert all(answer.json()["detail"] for answer in answers.values())
+    assert answers[NO_DISPATCHES[3]].json()["detail"].startswith("mw: ")
+    assert await rig.db.fetchval("select count(*) from dispatch where tenant_id = $1", rig.tenant) == 0
+
+
+async def test_the_preview_knows_the_newest_state_of_charge(rig: Rig) -> None:
+    await rig.connect("site-a", *THREE)
+
+    async def empty_battery_is_known() -> dict[str, float] | None:
+        await rig.sample("site-a", "site-a-x", soc_pct=0.0)
+        answer = await rig.dispatch(site_id="site-a", mw=12)
+        shares = {each["asset_id"]: each["mw"] for each in answer["allocations"]}
+        return shares if answer["allocations"][0]["limited_by"] == "soc_min_pct" else None
+
+    shares = await until("the preview spares the empty battery", empty_battery_is_known)
+    assert shares == pytest.approx({"site-a-x": 0, "site-a-y": 6, "site-a-z": 6})

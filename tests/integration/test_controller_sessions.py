@@ -1,11 +1,15 @@
 """Agent sessions in the database, as status messages on Kafka open and close them."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 
 import pytest
 
 from overwatt.v1.agent_pb2 import Status
+from services.controller.presence import Presence
+from services.runtime import clock
+from services.runtime.postgres import connect_pool
 from tests.integration.controller_rig import Rig, a_rig, until
 
 
@@ -60,6 +64,41 @@ async def test_alive_moves_last_seen_at(rig: Rig) -> None:
     await until("last_seen_at moves", moved)
     (after,) = await rig.sessions()
     assert after["connected_at"] == before["connected_at"]
+
+
+async def test_telemetry_is_a_sign_of_life(rig: Rig) -> None:
+    await rig.connect()
+    (before,) = await rig.sessions()
+
+    async def moved() -> bool:
+        await rig.sample("site-a", "site-a-x", soc_pct=50.0)
+        (now,) = await rig.sessions()
+        return bool(now["last_seen_at"] > before["last_seen_at"])
+
+    await until("last_seen_at moves", moved)
+
+
+async def test_an_agent_that_falls_silent_is_closed_as_stale_and_its_next_alive_opens_it_again(
+    rig: Rig, role_url: Callable[[str], str]
+) -> None:
+    await rig.connect()
+    (opened,) = await rig.sessions()
+    now = clock.now()
+    await rig.db.execute("update agent_session set last_seen_at = $1", now - timedelta(seconds=91))
+
+    async with connect_pool(role_url("controller"), name="test") as pool:
+        deaf_until_now = Presence(pool, watching_since=now, on_connect=list)
+        assert 89 < await deaf_until_now.close_silent() <= 90
+        assert await rig.sessions(only_open=True)
+
+        listening = Presence(pool, watching_since=now - timedelta(seconds=91), on_connect=list)
+        assert await listening.close_silent() == 90
+    (closed,) = await rig.sessions()
+    assert closed["close_reason"] == "stale"
+
+    await rig.status(Status.ALIVE, "boot")
+    (again,) = await until("the session is open again", lambda: rig.sessions(only_open=True))
+    assert again["connected_at"] == opened["connected_at"]
 
 
 async def test_what_is_no_status_disturbs_nothing_that_follows(rig: Rig) -> None:
