@@ -47,24 +47,31 @@ def require_free(ports: Sequence[int], command: str) -> None:
             )
 
 
-@contextmanager
-def running(
+def start(
     stack: Stack, name: str, arguments: Sequence[str], environment: Mapping[str, str]
-) -> Iterator[process.Process]:
+) -> process.Process:
     """A process of ours beside the stack's parts; `make stop` finds it too, should the demo be killed."""
-    pid_file = stack.home / "run" / f"{name}.pid"
     started = process.spawn(
         [sys.executable, "-m", *arguments],
         environment={**os.environ, **stack.env(), **environment},
         directory=ROOT,
         log_file=stack.log_file(name),
     )
-    process.write_pid(pid_file, started)
+    process.write_pid(stack.home / "run" / f"{name}.pid", started)
+    return started
+
+
+@contextmanager
+def running(
+    stack: Stack, name: str, arguments: Sequence[str], environment: Mapping[str, str]
+) -> Iterator[process.Process]:
+    """The same, ended on leaving."""
+    started = start(stack, name, arguments, environment)
     try:
         yield started
     finally:
         process.end(started, signal.SIGTERM)
-        pid_file.unlink(missing_ok=True)
+        (stack.home / "run" / f"{name}.pid").unlink(missing_ok=True)
 
 
 @contextmanager

@@ -1,0 +1,119 @@
+"""What agents spooled, written down where the product cannot forget it, and compared with the database.
+
+The ledger is a table that a trigger fills inside the spool file, in the agent's own transaction: a row
+stands in it exactly if the agent has committed it to its spool, whatever is killed afterwards.
+"""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+import msgspec
+
+from edge_agent.spool import SpoolFile
+from overwatt.quantities import BY_NUMBER, COLUMNS
+
+_LEDGER: Final = """
+CREATE TABLE ledger (epoch INTEGER, seq INTEGER, asset TEXT, ts_us INTEGER, quality INTEGER, readings BLOB);
+CREATE TRIGGER written_down AFTER INSERT ON sample BEGIN
+  INSERT INTO ledger SELECT epoch, NEW.seq, NEW.asset, NEW.ts_us, NEW.quality, NEW.readings
+  FROM run WHERE run = NEW.run;
+END;
+"""
+_ROWS: Final = f"""
+select d.device_id, (extract(epoch from t.ts) * 1000000)::bigint as ts_us, t.quality, {", ".join(COLUMNS)}
+from telemetry t join device d using (device_key)
+"""
+
+Sample = tuple[str, int, int, frozenset[tuple[str, float]]]
+"""Asset, microseconds since 1970, quality, and the values by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What differs, by (asset, ts_us)."""
+
+    lost: Sequence[tuple[str, int]]
+    doubled: Sequence[tuple[str, int]]
+    changed: Sequence[tuple[str, int]]
+    foreign: Sequence[tuple[str, int]]
+
+    @property
+    def is_clean(self) -> bool:
+        """Nothing differs."""
+        return not (self.lost or self.doubled or self.changed or self.foreign)
+
+
+def arm(spool: Path) -> None:
+    """Make a spool file that keeps a ledger; to be called before its agent starts."""
+    SpoolFile(spool, max_bytes=1_000_000_000, boot="ledger").close()
+    with sqlite3.connect(spool) as db:
+        db.executescript(_LEDGER)
+    db.close()
+
+
+def read(spool: Path) -> list[Sample]:
+    """All that was ever spooled; the agent must have ended."""
+    db = sqlite3.connect(spool)
+    try:
+        found = db.execute("SELECT asset, ts_us, quality, readings FROM ledger").fetchall()
+    finally:
+        db.close()
+    return [(asset, ts_us, quality, _values(blob)) for asset, ts_us, quality, blob in found]
+
+
+def left_in_spool(spool: Path) -> int:
+    """Rows that the agent still holds; it must have ended."""
+    db = sqlite3.connect(spool)
+    try:
+        (count,) = db.execute("SELECT count(*) FROM sample").fetchone()
+    finally:
+        db.close()
+    return int(count)
+
+
+async def stored(database_url: str) -> list[Sample]:
+    """All that the database holds, in the ledger's form."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        rows = await connection.fetch(_ROWS)
+    finally:
+        await connection.close()
+    return [
+        (
+            row["device_id"],
+            row["ts_us"],
+            row["quality"],
+            frozenset((name, row[name]) for name in COLUMNS if row[name] is not None),
+        )
+        for row in rows
+    ]
+
+
+def compare(spooled: Iterable[Sample], found: Iterable[Sample]) -> Findings:
+    """The checker: every spooled sample once, with its values, and nothing else."""
+    expected: Mapping[tuple[str, int], Sample] = {(sample[0], sample[1]): sample for sample in spooled}
+    counted: Counter[tuple[str, int]] = Counter()
+    changed = []
+    for sample in found:
+        key = (sample[0], sample[1])
+        counted[key] += 1
+        if key in expected and expected[key] != sample:
+            changed.append(key)
+    return Findings(
+        lost=[key for key in expected if key not in counted],
+        doubled=[key for key, times in counted.items() if times > 1],
+        changed=changed,
+        foreign=[key for key in counted if key not in expected],
+    )
+
+
+def _values(blob: bytes) -> frozenset[tuple[str, float]]:
+    readings: dict[int | str, float] = msgspec.msgpack.decode(blob, type=dict[int | str, float])
+    return frozenset(
+        (BY_NUMBER[name].name if isinstance(name, int) else name, value) for name, value in readings.items()
+    )
