@@ -131,7 +131,7 @@ fetch_compose() {
   if logged "${apt[@]}" update && (cd "$scratch/out" && "${apt[@]}" download docker-compose) >>"$log" 2>&1 &&
     logged dpkg-deb -x "$scratch"/out/docker-compose_*.deb "$scratch/out"; then
     mkdir -p .local/compose
-    cp "$(find "$scratch/out" -type f -name docker-compose | head -n 1)" .local/compose/docker-compose
+    cp "$scratch"/out/usr/libexec/docker/cli-plugins/docker-compose .local/compose/docker-compose
   else
     say "Compose v2 cannot be had here, \`make check\` will leave the compose files out (details in $log)"
   fi
