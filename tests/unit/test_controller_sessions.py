@@ -121,6 +121,19 @@ def test_an_alive_after_stale_opens_the_session_with_its_old_connected_at() -> N
     assert sessions["boot-1"].connected_at == at(0)
 
 
+def test_an_alive_after_gone_is_a_new_connection_whose_birth_was_not_noticed() -> None:
+    sessions = fold(
+        [
+            heard(Kind.BIRTH, "boot-1", 0, born=1),
+            heard(Kind.GONE, "boot-1", 10),
+            heard(Kind.ALIVE, "boot-1", 30),
+        ]
+    )
+
+    assert is_open(sessions["boot-1"])
+    assert sessions["boot-1"].connected_at == at(30)
+
+
 def test_nobody_touches_the_session_of_another_identity() -> None:
     known = fold([heard(Kind.BIRTH, "boot-1", 0, born=1)])
 
