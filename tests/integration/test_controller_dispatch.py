@@ -328,8 +328,12 @@ async def test_what_cannot_be_a_dispatch_is_422_and_says_what_is_wrong(rig: Rig)
 async def test_the_preview_knows_the_newest_state_of_charge(rig: Rig) -> None:
     await rig.connect("site-a", *THREE)
 
+    await rig.db.execute(
+        """update asset set details = '{"min_soc_pct": 10}' where tenant_id = $1""", rig.tenant
+    )
+
     async def empty_battery_is_known() -> dict[str, float] | None:
-        await rig.sample("site-a", "site-a-x", soc_pct=0.0)
+        await rig.sample("site-a", "site-a-x", soc_pct=9.9)
         answer = await rig.dispatch(site_id="site-a", mw=12)
         shares = {each["asset_id"]: each["mw"] for each in answer["allocations"]}
         return shares if answer["allocations"][0]["limited_by"] == "soc_min_pct" else None

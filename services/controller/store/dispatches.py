@@ -185,8 +185,8 @@ def _asset(row: asyncpg.Record) -> Asset:
     details = json.loads(values.pop("details"))
     return Asset(
         **values | {"opt_ins": tuple(row["opt_ins"] or ())},
-        soc_min_pct=_percent(details.get("soc_min_pct"), 0.0),
-        soc_max_pct=_percent(details.get("soc_max_pct"), 100.0),
+        soc_min_pct=_percent(details.get("min_soc_pct"), 0.0),
+        soc_max_pct=_percent(details.get("max_soc_pct"), 100.0),
     )
 
 
