@@ -54,7 +54,12 @@ class Sink:
                 """Nothing: the view shows what arrived."""
 
         self._server = ThreadingHTTPServer((host, port), Handler)
-        self.url = f"http://{host}:{self._server.server_address[1]}/page"
+        self.port = int(self._server.server_address[1])
+        self.url = f"http://{host}:{self.port}/page"
+
+    def opened(self) -> list[dict[str, object]]:
+        """Signed pages that say that an alert opened."""
+        return [page for page in self.pages.by_id.values() if page.get("type") == "alert.opened"]
 
     def __enter__(self) -> "Sink":
         Thread(target=self._server.serve_forever, name="webhook-sink", daemon=True).start()

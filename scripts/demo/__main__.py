@@ -1,0 +1,167 @@
+"""`make demo`: start everything, tell the fleet's story, show it, stop everything."""
+
+import argparse
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.live import Live
+
+from scripts.demo import hardware, story
+from scripts.demo.facts import Verdict, judge
+from scripts.demo.observe import Observer
+from scripts.demo.sink import Sink
+from scripts.demo.view import render
+from scripts.local.part import ROOT
+from scripts.local.ports import HOST, Ports
+from scripts.local.problem import Problem
+from scripts.local.stack import Stack
+
+REFRESH_S: Final = 1.0
+SETTLE_S: Final = 5.0
+"""Between the first telemetry of every asset and the first dispatch: an alert of an earlier run closes."""
+SITE: Final = "park"
+
+
+def main() -> None:
+    """Parse, start, run, stop."""
+    parser = argparse.ArgumentParser(
+        prog="make demo",
+        description="Real PostgreSQL, Redis, Mosquitto and Kafka, the five services, seven simulated devices "
+        "on Modbus TCP, two agents, a dispatcher and a webhook receiver, with a live view.",
+        epilog="OVERWATT_HOME, MQTT_PORT, API_PORT, FLEET_PORT ... move it beside another one.",
+    )
+    parser.add_argument("--duration", type=float, help="end by itself after so many seconds, and judge")
+    parser.add_argument("--picture", type=Path, help="save the last view as an SVG picture")
+    arguments = parser.parse_args()
+    # SIGTERM takes the same way out as Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    home = Path(os.environ.get("OVERWATT_HOME") or ROOT / ".local")
+    try:
+        verdict = run(home, Ports.from_environment(os.environ), arguments.duration, arguments.picture)
+    except Problem as problem:
+        sys.exit(f"Error: {problem}")
+    except KeyboardInterrupt:
+        print("Stopped; no process is left.")
+        return
+    if verdict:
+        print("\n".join(verdict.lines()))
+        sys.exit(0 if verdict.passed else 1)
+
+
+def run(home: Path, ports: Ports, duration_s: float | None, picture: Path | None) -> Verdict | None:
+    """Everything between two prompts."""
+    first = _port("FLEET_PORT", 15020)
+    devices = range(first, first + hardware.asset_count())
+    assets = home / "demo" / "assets.yaml"
+    with ExitStack() as on_exit:
+        sink = on_exit.enter_context(Sink(HOST, 0))
+        stack = on_exit.enter_context(
+            Stack(home, ports, service_environment=_settings(assets, sink), command="make demo", say=_say)
+        )
+        # From here on a second Ctrl-C must not leave anything behind.
+        on_exit.callback(signal.signal, signal.SIGINT, signal.SIG_IGN)
+        hardware.require_free(devices, "make demo")
+        sites = hardware.write_assets(assets, list(devices))
+        _say("Starting real components, then our services:")
+        stack.up()
+        _say("  fleet: starting (the first time it computes a year of weather and load)")
+        on_exit.enter_context(hardware.fleet(stack, assets))
+        for site in sites:
+            on_exit.enter_context(hardware.agent(stack, site, assets))
+        sink.secrets.append(_register(stack, sink.url))
+        return asyncio.run(show(stack, sink, duration_s, picture))
+
+
+async def show(stack: Stack, sink: Sink, duration_s: float | None, picture: Path | None) -> Verdict | None:
+    """The live view, and the story by the clock. Returns a verdict when `duration_s` is over."""
+    env = stack.env()
+    observer = Observer(env["API_URL"], env["DATABASE_URL"], lambda: len(sink.opened()))
+    addresses = (
+        ("API", f"{env['API_URL']}/docs"),
+        ("metrics", f"http://{HOST}:{stack.ports.writer_health}/metrics"),
+        ("MQTT", f"mqtt://{HOST}:{stack.ports.mosquitto}"),
+        ("logs", str(stack.home / "log")),
+    )
+    console = Console(record=picture is not None, width=118 if picture else None)
+    begun_s = time.monotonic()
+    live_s: float | None = None
+    done = 0
+    with Live(console=console, auto_refresh=False, screen=console.is_terminal and not picture) as live:
+        while True:
+            snapshot = await observer.snapshot()
+            now_s = time.monotonic()
+            if live_s is None and snapshot.assets and all(asset.at for asset in snapshot.assets):
+                live_s = now_s + SETTLE_S
+            if live_s is not None and (step := story.due(now_s - live_s, done)):
+                await asyncio.to_thread(observer.dispatch, step.site_id, step.mw)
+                done += 1
+            title = f"{now_s - begun_s:.0f} s" + ("" if duration_s is None else f" of {duration_s:.0f} s")
+            view = render(snapshot, title=title, addresses=addresses)
+            if console.is_terminal:
+                live.update(view, refresh=True)
+            if duration_s is not None and now_s - begun_s > duration_s:
+                break
+            await asyncio.sleep(REFRESH_S)
+    if not console.is_terminal or picture:
+        console.print(view)
+    if picture:
+        console.save_svg(str(picture), title="make demo")
+    sent = [dispatch for dispatch in observer.dispatches([]) if dispatch.target == SITE]
+    return judge(snapshot, site_dispatches=sent[:done], verified_pages=len(sink.opened()))
+
+
+def _settings(assets: Path, sink: Sink) -> dict[str, str]:
+    """What the services of a demo are told beyond their defaults."""
+    return {
+        "ASSETS_PATH": str(assets),
+        "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
+        "WEBHOOK_ALLOWED_PORTS": f"443,8443,{sink.port}",
+    }
+
+
+def _register(stack: Stack, url: str) -> str:
+    """The demo's rule and channel, as an operator would add them; the channel's secret."""
+    rule = ["--metric", story.ALERT_METRIC, "--comparison", "GT", "--threshold", str(story.ALERT_THRESHOLD)]
+    rule += ["--clear", str(story.ALERT_CLEAR), "--severity", "2", "--name", "a battery gives more than 7 MW"]
+    _escalation(stack, ["rule", "add", "--tenant", "default", "--replace", *rule])
+    answer = _escalation(
+        stack, ["channel", "add", "--tenant", "default", "--replace", "--name", "demo", "--url", url]
+    )
+    return answer.split()[-1]
+
+
+def _escalation(stack: Stack, arguments: list[str]) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "services.escalation", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **stack.service_env("escalation")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise Problem(f"python -m services.escalation {' '.join(arguments)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def _port(variable: str, default: int) -> int:
+    value = os.environ.get(variable, str(default))
+    if not (value.isascii() and value.isdigit() and 1 <= int(value) <= 65_000):
+        raise Problem(f"{variable}={value} is not a port: give a number from 1 to 65000")
+    return int(value)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
