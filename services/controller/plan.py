@@ -115,7 +115,7 @@ def _must_be_writable(asset: Asset) -> None:
 
 
 def _agent_of(asset_id: str, agents: Sequence[Agent]) -> Agent:
-    """Who speaks for an asset: connected and says so, else who was there last, else the gateway agent."""
+    """Who speaks for an asset: connected and says so, else who was there last; of equals the gateway."""
     candidates = [agent for agent in agents if asset_id in agent.may_serve] or [
         Agent(
             device_id=asset_id,
@@ -129,7 +129,7 @@ def _agent_of(asset_id: str, agents: Sequence[Agent]) -> Agent:
         candidates,
         key=lambda agent: (
             _reaches(agent, asset_id),
-            agent.last_seen_at or _NEVER,
+            _NEVER if agent.connected else agent.last_seen_at or _NEVER,
             agent.device_id != asset_id,
             agent.device_id,
         ),

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -109,6 +109,14 @@ def test_who_was_there_last_is_waited_for_rather_than_who_never_was() -> None:
     planned = plan(an_order(asset_id="a", site_id=None), a_snapshot(THREE[:1], agents))
 
     assert [c.device_id for c in planned.commands] == ["a"]
+
+
+def test_of_two_connected_agents_the_gateway_is_chosen_whoever_spoke_last() -> None:
+    later = dataclasses.replace(an_agent("a"), last_seen_at=SEEN + timedelta(seconds=5))
+
+    planned = plan(an_order(asset_id="a", site_id=None), a_snapshot(THREE[:1], [GATEWAY, later]))
+
+    assert [c.device_id for c in planned.commands] == ["site-a"]
 
 
 def test_an_agent_that_the_registry_does_not_allow_gets_nothing() -> None:
