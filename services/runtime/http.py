@@ -35,7 +35,16 @@ def bind(host: str, port: int, *, variable: str) -> socket.socket:
 async def serve(app: Any, listener: socket.socket) -> None:
     """Serve an ASGI application until cancelled."""
     server = _Server(
-        uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=3)
+        # By default uvicorn lets X-Forwarded-For of a local caller replace the socket's address.
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            lifespan="on",
+            timeout_graceful_shutdown=3,
+        )
     )
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
