@@ -20,7 +20,7 @@ from services.escalation.model import NO_HEARTBEAT, SEVERITIES, SIGNS, THRESHOLD
 from services.escalation.notifiers.connect import Resolve, resolve
 from services.escalation.signing import new_secret
 from services.runtime.errors import Invalid
-from services.runtime.postgres import Pool, transaction
+from services.runtime.postgres import Connection, Pool, transaction
 
 METRIC: Final = re.compile(r"[a-z][a-z0-9_]*")
 EPILOG: Final = """\
@@ -232,7 +232,7 @@ async def _list_channels(pool: Pool, tenant: str | None) -> None:
         print("No channels. Add one: python -m services.escalation channel add --help")
 
 
-async def _warn_of_unknown_tenant(db: registration.Connection, tenant: str) -> None:
+async def _warn_of_unknown_tenant(db: Connection, tenant: str) -> None:
     if not await registration.has_tenant(db, tenant):
         print(
             f"Note: provisioning knows no tenant {tenant!r} yet; this applies once it does.", file=sys.stderr

@@ -11,7 +11,6 @@ from overwatt.v1 import telemetry_pb2
 from services.escalation.model import Key
 from services.escalation.rules import Flags, Instants, Values
 
-
 Rows: TypeAlias = NDArray[np.intp]
 
 
