@@ -9,7 +9,7 @@ if ! "${compose[@]}" version >/dev/null 2>&1; then
   exit 0
 fi
 for variable in $(grep -ohE '\$\{[A-Z0-9_]+:\?' compose/docker-compose*.yml | tr -d '${:?' | sort -u); do
-  export "$variable=${!variable:-made-up-for-this-check}"
+  export "$variable=${!variable:-/made/up/for/this/check}"
 done
 "${compose[@]}" -f compose/docker-compose.yml --profile '*' config -q
 "${compose[@]}" -f compose/docker-compose.yml -f compose/docker-compose.prod.yml --profile '*' config -q

@@ -132,8 +132,11 @@ def _stat(pid: int) -> list[str]:
 
 
 def _started_ticks(pid: int) -> int | None:
+    """None when it is gone. A zombie whose other threads still end holds its files and ports: not gone."""
     fields = _stat(pid)
-    return int(fields[19]) if fields and fields[0] not in "ZX" else None
+    if not fields or (fields[0] in "ZX" and int(fields[17]) <= 1):
+        return None
+    return int(fields[19])
 
 
 def _descendants(pid: int) -> list[Process]:
