@@ -1,0 +1,124 @@
+"""The agent's command line: run it, look at one device, or list the drivers."""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+
+from edge_agent.agent import Agent
+from edge_agent.clock import Clock, machine_boot_id
+from edge_agent.drivers import all_drivers, connect
+from edge_agent.errors import Invalid, Unavailable
+from edge_agent.log import Log, setup_logging
+from edge_agent.settings import Settings, read_settings
+from edge_agent.spool import SpoolFile
+from edge_agent.spool_thread import Spool
+from overwatt.inventory import Asset
+
+EPILOG = """\
+one asset:    HEADEND_GRPC=http://127.0.0.1:1883 ASSET_ID=bess-1 MAX_MW=60 python -m edge_agent
+a whole site: HEADEND_GRPC=http://127.0.0.1:1883 SITE_ID=site-a ASSETS_PATH=assets.yaml python -m edge_agent
+one look:     python -m edge_agent read --host 192.168.1.20 --port 502
+
+environment
+  HEADEND_GRPC, HEADEND_MQTT   address of the MQTT broker, or MQTT_HOST and MQTT_PORT (1883)
+  TENANT_ID                    whose agent this is (default)
+  SITE_ID, ASSETS_PATH         gateway: all assets of this site in that file; GATEWAY_ID (SITE_ID)
+  ASSET_ID                     single asset: ASSET_NAME ASSET_TYPE ASSET_LOCATION SITE_ID SITE_NAME
+                               CAPACITY_MWHR MAX_MW MIN_MW EFFICIENCY RAMP_RATE_MW_PER_MIN
+                               DRIVER (simulated) DEVICE_HOST DEVICE_PORT DEVICE_UNIT
+  TELEMETRY_INTERVAL_MS        how often devices are read (4000)
+  SPOOL_PATH, SPOOL_MAX_MB     where samples wait for the cloud, and at most how much (256)
+  DEADMAN_S                    without the cloud for so long, devices get their own default back (300)
+  CLOCK_TRUSTED                1 on a development machine without NTP
+  LOG_LEVEL                    debug, info, warning or error (RUST_LOG is read too)
+"""
+
+log = Log("edge_agent")
+
+
+async def run(settings: Settings) -> None:
+    stopped = asyncio.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(name, stopped.set)
+    drivers = [(asset, connect(asset)) for asset in settings.assets]
+    file = SpoolFile(settings.spool_path, max_bytes=settings.spool_max_bytes, boot=machine_boot_id())
+    async with Spool(file) as spool:
+        clock = Clock(declared=settings.clock_trusted)
+        log.info(
+            "starting",
+            agent=f"{settings.tenant}/{settings.device}",
+            mode=settings.mode,
+            site=settings.site,
+            assets=[asset.id for asset in settings.assets],
+            broker=f"{settings.mqtt_host}:{settings.mqtt_port}",
+            spool=str(settings.spool_path),
+            clock_trusted=clock.is_trusted,
+        )
+        await Agent(settings, drivers, spool, clock).run(stopped)
+    log.info("stopped")
+
+
+async def look(arguments: argparse.Namespace) -> None:
+    """What a device says about itself, read with the driver that an agent would use."""
+    drivers = all_drivers()
+    driver = drivers.get(arguments.driver)
+    if driver is None or driver.describe is None:
+        able = ", ".join(name for name, each in drivers.items() if each.describe)
+        raise Invalid(f"--driver is {arguments.driver!r}; these can be looked at: {able}")
+    place = {"host": arguments.host, "port": arguments.port, "unit": arguments.unit}
+    asset = Asset(id="device", site_id="", site_name="", name="device", driver=driver.name, extra=place)
+    print(await driver.describe(asset))
+
+
+def list_drivers(*, as_json: bool) -> None:
+    drivers = all_drivers().values()
+    if as_json:
+        rows = [{"name": each.name, "tier": each.tier, "summary": each.summary} for each in drivers]
+        print(json.dumps(rows, indent=2))
+        return
+    for each in drivers:
+        print(f"{each.name:<12} tier={each.tier:<7} {each.summary}")
+
+
+def parser() -> argparse.ArgumentParser:
+    root = argparse.ArgumentParser(
+        prog="python -m edge_agent",
+        description="Reads devices, keeps every sample until the cloud has it, and obeys dispatch.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = root.add_subparsers(dest="command", metavar="{run,read,drivers}")
+    commands.add_parser("run", help="run the agent (this is also what happens without a command)")
+    reading = commands.add_parser("read", help="say what stands at an address: models and values")
+    reading.add_argument("--host", required=True, help="name or address of the device")
+    reading.add_argument("--port", type=int, default=502, help="TCP port (502)")
+    reading.add_argument("--unit", type=int, default=1, help="Modbus unit id (1)")
+    reading.add_argument("--driver", default="sunspec", help="driver to read it with (sunspec)")
+    listing = commands.add_parser("drivers", help="list the drivers")
+    listing.add_argument("--json", action="store_true", help="as JSON")
+    return root
+
+
+def main(argv: list[str], env: Mapping[str, str]) -> None:
+    arguments = parser().parse_args(argv)
+    try:
+        match arguments.command:
+            case "read":
+                setup_logging("error")
+                asyncio.run(look(arguments))
+            case "drivers":
+                list_drivers(as_json=arguments.json)
+            case _:
+                settings = read_settings(env)
+                setup_logging(settings.log_level)
+                asyncio.run(run(settings))
+    except (Invalid, Unavailable) as error:
+        sys.exit(f"Error: {error}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:], os.environ)

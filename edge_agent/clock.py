@@ -1,0 +1,100 @@
+"""Which time a sample gets, and when the box's clock may be believed.
+
+Trusted is a clock that NTP keeps (the kernel says so), or that is within 2 s of the server time in a
+`config` or `ack`. Until then rows carry monotonic time, with the boot id of the machine, and are dated
+when trust comes.
+"""
+
+import ctypes
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from edge_agent.model import Stamp
+
+MAX_OFF_US: Final = 2_000_000
+TIME_ERROR: Final = 5
+"""adjtimex: the clock is not synchronised."""
+_SYNCHRONIZED: Final = Path("/run/systemd/timesync/synchronized")
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+def may_trust(*, declared: bool, kept_by_ntp: bool, off_us: int | None) -> bool:
+    """The rule. `off_us` is the last known distance from the server's time."""
+    return declared or kept_by_ntp or (off_us is not None and abs(off_us) <= MAX_OFF_US)
+
+
+def kept_by_ntp() -> bool:
+    """Whether the kernel or systemd says that NTP keeps this clock."""
+    if _SYNCHRONIZED.exists():
+        return True
+    try:
+        timex = (ctypes.c_long * 64)()  # all zero asks and changes nothing
+        state: int = ctypes.CDLL(None).adjtimex(ctypes.byref(timex))
+    except (OSError, AttributeError):
+        return False
+    return 0 <= state < TIME_ERROR
+
+
+def machine_boot_id() -> str:
+    """Changes when the machine starts anew, and with it monotonic time."""
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def wall_us() -> int:
+    return time.time_ns() // 1000
+
+
+def monotonic_us() -> int:
+    """Microseconds since the machine started, sleep included."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+
+
+class Clock:
+    """The box's clock with the knowledge whether to believe it."""
+
+    def __init__(
+        self,
+        *,
+        declared: bool = False,
+        ntp: Callable[[], bool] = kept_by_ntp,
+        wall: Callable[[], int] = wall_us,
+        monotonic: Callable[[], int] = monotonic_us,
+    ) -> None:
+        self._declared = declared
+        self._ntp = ntp
+        self._wall = wall
+        self._monotonic = monotonic
+        self._off_us: int | None = None
+        self.is_trusted = False
+        self.look()
+
+    def look(self) -> bool:
+        """Ask the machine again; whether the clock is trusted."""
+        self.is_trusted = may_trust(declared=self._declared, kept_by_ntp=self._ntp(), off_us=self._off_us)
+        return self.is_trusted
+
+    def hear_server(self, server_us: int) -> bool:
+        """Compare with a server time that is fresh; whether the clock is trusted now."""
+        self._off_us = self._wall() - server_us
+        return self.look()
+
+    @property
+    def off_us(self) -> int | None:
+        """How far ahead of the server this clock was when last compared."""
+        return self._off_us
+
+    def stamp(self) -> Stamp:
+        return Stamp(self._wall() if self.is_trusted else None, self._monotonic())
+
+    def now_us(self) -> int:
+        """Wall time, believed or not."""
+        return self._wall()
+
+    def offset_us(self) -> int:
+        """What to add to a monotonic time of this boot to get wall time."""
+        return self._wall() - self._monotonic()

@@ -1,0 +1,105 @@
+"""What a command means: refuse it, or give each asset its power. Pure; the time is an argument.
+
+Refused are commands that came too late, that were stamped under an older mode than the one obeyed, that
+need a capability which is closed, and those that name nothing that can be dispatched here. Both ids mean
+the asset (D-027); a site is split over its batteries by the same function as in the cloud (D-026).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from overwatt.inventory import DISPATCHABLE, Asset
+from overwatt.split import AssetState, Split, split
+from overwatt.v1.agent_pb2 import Command
+
+OBSERVE = "observe"
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """What the customer allows, as far as this agent knows."""
+
+    name: str = ""
+    """empty until a `config` or a stamped command came"""
+    epoch: int = 0
+    opt_ins: frozenset[str] | None = None
+    """None: not known, then the gateway's stamp decides"""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Nothing is written."""
+
+    reason: str
+    is_expired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Which assets, and how the power is shared over them."""
+
+    shares: Split
+    assets: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this agent is."""
+
+    tenant: str
+    device: str
+    site: str
+
+
+def refusal_of(
+    command: Command, *, me: Identity, mode: Mode, assets: Mapping[str, Asset], now_us: int | None
+) -> Refusal | None:
+    """Why a command is not obeyed. `now_us` is None as long as the clock is not trusted."""
+    if (command.tenant, command.device) != (me.tenant, me.device):
+        return Refusal(f"WRONG_AGENT: for {command.tenant}/{command.device}, not {me.tenant}/{me.device}")
+    if now_us is not None and command.expires_at_us and now_us > command.expires_at_us:
+        late_s = (now_us - command.expires_at_us) / 1e6
+        return Refusal(f"EXPIRED: {late_s:.1f} s too late", is_expired=True)
+    if command.mode_epoch < mode.epoch:
+        return Refusal(f"MODE_EPOCH_OLD: stamped under {command.mode_epoch}, {mode.epoch} is in force")
+    if command.mode_epoch == mode.epoch and mode.name == OBSERVE:
+        return Refusal("MODE_OBSERVE: this agent only observes")
+    knows_opt_ins = mode.opt_ins is not None and command.mode_epoch == mode.epoch
+    if knows_opt_ins and command.capability and command.capability not in (mode.opt_ins or ()):
+        return Refusal(f"CAPABILITY_CLOSED: {command.capability} is not opted in")
+    if not math.isfinite(command.power_mw):
+        return Refusal(f"MALFORMED: power_mw is {command.power_mw}; it must be a finite number")
+    if not math.isfinite(command.duration_s) or command.duration_s < 0:
+        return Refusal(f"MALFORMED: duration_s is {command.duration_s}; it must be 0 or more")
+    return _target_refusal(command, me, assets)
+
+
+def targets(command: Command, assets: Mapping[str, Asset]) -> list[str]:
+    """Assets that a command is for, in the order of their ids."""
+    if command.asset:
+        return [command.asset]
+    return sorted(asset.id for asset in assets.values() if asset.type in DISPATCHABLE)
+
+
+def order_of(power_mw: float, states: Sequence[AssetState]) -> Order:
+    """The split of record."""
+    shares = split(power_mw, states)
+    return Order(shares, tuple(share.asset for share in shares.shares))
+
+
+def _target_refusal(command: Command, me: Identity, assets: Mapping[str, Asset]) -> Refusal | None:
+    if command.asset:
+        if command.asset not in assets:
+            return Refusal(f"ASSET_UNKNOWN: this agent speaks for {', '.join(sorted(assets))}")
+        kind = assets[command.asset].type
+        if kind not in DISPATCHABLE:
+            return Refusal(f"NOT_DISPATCHABLE: {command.asset} is a {kind}")
+        return None
+    if not command.site:
+        return Refusal("MALFORMED: neither asset nor site is set")
+    if command.site != me.site:
+        return Refusal(f"SITE_UNKNOWN: this agent's site is {me.site or 'not set'}, not {command.site}")
+    if not targets(command, assets):
+        return Refusal(f"NOT_DISPATCHABLE: {me.site} has no {' or '.join(DISPATCHABLE)}")
+    return None
