@@ -158,10 +158,11 @@ async def test_an_unanswered_dispatch_expires_and_says_that_nobody_replied(rig: 
 
     expired = await rig.becomes(accepted, "expired")
     assert expired["reason"] == f"no reply from agent {rig.tenant}/site-a"
+    assert rig.commands  # it was published at once, not at the next look around
 
 
 async def test_a_dispatch_to_an_offline_agent_waits_and_is_published_on_connect(rig: Rig) -> None:  # U-D09
-    accepted = await rig.dispatch(site_id="site-a", mw=12)
+    accepted = await rig.dispatch(site_id="site-a", mw=12, ttl_s=10)
     assert [each["mw"] for each in accepted["allocations"]] == pytest.approx([7.2, 2.4, 2.4])
     assert rig.commands == []
 

@@ -14,6 +14,8 @@ _SESSION_COLUMNS: Final = (
     "connected_at, birth_at_us, last_seen_at, disconnected_at, close_reason"
 )
 
+ONE_AT_A_TIME: Final = "select pg_advisory_xact_lock(hashtext('agent_session'))"
+
 SESSIONS: Final = f"""
 select {_SESSION_COLUMNS} from agent_session where session_id = any($1)
 union
@@ -23,7 +25,9 @@ where disconnected_at is null
 
 
 async def read_sessions(db: Connection, heard: Sequence[Session]) -> dict[str, Session]:
-    """By id: the sessions that were heard of, and the open ones of the same devices."""
+    """By id: the sessions that were heard of, and the open ones of the same devices, to change them."""
+    # While a consumer group changes hands, two replicas may hold the same records.
+    await db.execute(ONE_AT_A_TIME)
     rows = await db.fetch(
         SESSIONS,
         [s.session_id for s in heard],
