@@ -49,3 +49,4 @@ def setup_logging(level: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name in _NOISY:  # their errors come back to us as exceptions, and are told there
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.getLogger("paho").setLevel(logging.ERROR)

@@ -14,7 +14,7 @@ log = Log(__name__)
 async def poll(
     device: Device, *, interval_s: Callable[[], float], on_change: Callable[[Device, str], None]
 ) -> None:
-    """Forever. `on_change` hears once of a device that fell silent, with the reason, or is back, with none."""
+    """Forever. `on_change` hears once of a device that fell silent, with the reason, or that is back."""
     was_online: bool | None = None
     next_s = time.monotonic()
     while True:

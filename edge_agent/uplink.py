@@ -5,6 +5,7 @@ has to be sent again comes from the spool. A PUBACK means nothing here (it prove
 """
 
 import asyncio
+import logging
 import random
 import time
 from collections import deque
@@ -113,7 +114,8 @@ class Uplink:
             if self.is_connected:
                 self.is_connected = False
                 self._listener.disconnected()
-            client.disconnect()
+            if client.is_connected():
+                client.disconnect()
             await asyncio.to_thread(client.loop_stop)
 
     def _new_client(self, ended: asyncio.Future[str]) -> mqtt.Client:
@@ -125,17 +127,15 @@ class Uplink:
         )
         client.username_pw_set(identity(self._tenant, self._device))
         client.connect_timeout = CONNECT_TIMEOUT_S
-        client.suppress_exceptions = True
+        client.suppress_exceptions = True  # they would end the thread; paho's logger tells them
+        client.enable_logger(logging.getLogger("paho"))
         name = topic(self._tenant, self._device, "status")
         client.will_set(name, self._will(), qos=1, retain=True, properties=_protobuf(PacketTypes.WILLMESSAGE))
 
-        def on_connect(_: Any, __: Any, ___: Any, code: ReasonCode, properties: Properties | None) -> None:
+        def on_connect(_: Any, __: Any, ___: Any, code: ReasonCode, ____: Any) -> None:
             if code.is_failure:
                 self._post(_end, ended, f"the broker refuses: {code}")
                 return
-            most = getattr(properties, "ReceiveMaximum", None)
-            if most:
-                client.max_inflight_messages_set(most)
             client.subscribe(
                 [
                     (topic(self._tenant, self._device, channel), SubscribeOptions(qos=qos))
