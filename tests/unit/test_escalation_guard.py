@@ -121,7 +121,7 @@ ACCEPTED = [
 
 @pytest.mark.parametrize("url", REFUSED)
 def test_a_url_that_could_lead_inside_is_refused_at_creation(url: str) -> None:
-    with pytest.raises(Blocked, match="^url: "):
+    with pytest.raises(Blocked, match=r"^url: "):
         check_url(url, PRODUCTION)
 
 
