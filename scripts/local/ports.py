@@ -35,6 +35,7 @@ VARIABLES: Final = {
 FREE_FROM: Final = 20_000
 FREE_TO: Final = 32_000
 LISTENING: Final = "0A"
+MAX_OFFSET: Final = 40_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +60,9 @@ class Ports:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Ports":
         """The defaults, moved up by PORT_OFFSET and then changed by the variables that are set."""
-        offset = environment.get("PORT_OFFSET") or "0"
-        if not offset.isdecimal() or int(offset) > 40_000:
-            raise Problem(f"PORT_OFFSET={offset} cannot be added to a port: give a number from 0 to 40000")
+        offset = port_offset(environment)
         names = [each.name for each in fields(cls)]
-        chosen = {name: port + int(offset) for name, port in zip(names, astuple(cls()), strict=True)}
+        chosen = {name: port + offset for name, port in zip(names, astuple(cls()), strict=True)}
         chosen |= {
             name: _port(variable, environment[variable])
             for name, variable in VARIABLES.items()
@@ -83,6 +82,14 @@ class Ports:
         candidates = random.sample(range(FREE_FROM, FREE_TO), 200)
         unused = (port for port in candidates if is_free(port))
         return cls(**{field.name: next(unused) for field in fields(cls)})
+
+
+def port_offset(environment: Mapping[str, str]) -> int:
+    """What is added to every default port, so that a second platform fits beside the first."""
+    offset = environment.get("PORT_OFFSET") or "0"
+    if offset.isascii() and offset.isdigit() and int(offset) <= MAX_OFFSET:
+        return int(offset)
+    raise Problem(f"PORT_OFFSET={offset} cannot be added to a port: give a number from 0 to {MAX_OFFSET}")
 
 
 def _port(variable: str, value: str) -> int:

@@ -50,7 +50,7 @@ def parts(home: Path, ports: Ports, extra: Mapping[str, str]) -> list[Part]:
     return [
         Part(
             name=service.name,
-            ports={name: getattr(ports, name) for name in (service.health, *service.doors)},
+            ports={name: getattr(ports, name) for name in (*service.doors, service.health)},
             command=partial(list, (sys.executable, "-m", *service.arguments)),
             is_ready=partial(is_ready, getattr(ports, service.health)),
             environment={

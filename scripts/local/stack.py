@@ -235,9 +235,9 @@ class Stack:
         part.after_ready()
 
     def _fail(self, part: Part, what: str) -> None:
+        damaged = "; if its data is damaged, `make reset` removes it" if part.name in COMPONENTS else ""
         raise Problem(
-            f"{part.name} {what}: {self._telling_line(part.name)} "
-            f"(log: {self.log_file(part.name)}; if its data is damaged, `make reset` removes it)"
+            f"{part.name} {what}: {self._telling_line(part.name)} (log: {self.log_file(part.name)}{damaged})"
         )
 
     def _telling_line(self, name: str) -> str:
