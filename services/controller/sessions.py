@@ -47,7 +47,7 @@ class Heard:
 def after(heard: Heard, known: Mapping[str, Session]) -> tuple[Session, ...]:
     """The sessions that change, those that close first.
 
-    `known` holds, by id, the session of this boot_id and the open ones of this device, if any.
+    `known` holds, by id, the session of this boot_id, and of this device the open and the newest one.
     """
     seen = heard.session
     own = known.get(seen.session_id)
@@ -57,8 +57,8 @@ def after(heard: Heard, known: Mapping[str, Session]) -> tuple[Session, ...]:
         case Kind.BIRTH if own is None or _is_new_connection(own, seen):
             return *_replaced(seen, known), seen
         case Kind.ALIVE if own and own.disconnected_at and _is_alive_again(own, seen):
-            if _others(seen, known):
-                return ()
+            if any(other.connected_at > own.connected_at for other in _others(seen, known)):
+                return ()  # replaced: if it really lives, it was cut off and comes back with a birth
             connected_at = own.connected_at if own.close_reason == STALE else seen.last_seen_at
             return (
                 replace(
@@ -98,13 +98,12 @@ def _is_alive_again(own: Session, seen: Session) -> bool:
 
 
 def _others(seen: Session, known: Mapping[str, Session]) -> list[Session]:
-    """Other open sessions of the same device."""
+    """Other sessions of the same device."""
     return [
         other
         for other in known.values()
         if other.session_id != seen.session_id
         and (other.tenant_id, other.device_id) == (seen.tenant_id, seen.device_id)
-        and other.disconnected_at is None
     ]
 
 
@@ -112,4 +111,5 @@ def _replaced(seen: Session, known: Mapping[str, Session]) -> tuple[Session, ...
     return tuple(
         replace(other, disconnected_at=seen.last_seen_at, close_reason=REPLACED)
         for other in _others(seen, known)
+        if other.disconnected_at is None
     )

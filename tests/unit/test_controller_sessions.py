@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.controller.model import Session
@@ -134,6 +134,17 @@ def test_an_alive_after_gone_is_a_new_connection_whose_birth_was_not_noticed() -
     assert sessions["boot-1"].connected_at == at(30)
 
 
+def test_a_late_alive_of_a_replaced_process_opens_nothing() -> None:
+    history = [
+        heard(Kind.BIRTH, "boot-1", 0, born=1),
+        heard(Kind.BIRTH, "boot-2", 5, born=2),
+        heard(Kind.GONE, "boot-2", 20),
+        heard(Kind.ALIVE, "boot-1", 21),
+    ]
+
+    assert not any(is_open(session) for session in fold(history).values())
+
+
 def test_nobody_touches_the_session_of_another_identity() -> None:
     known = fold([heard(Kind.BIRTH, "boot-1", 0, born=1)])
 
@@ -157,6 +168,7 @@ def test_at_most_one_session_is_open_and_connected_at_never_goes_back(history: l
         assert all(sessions[name].connected_at >= before[name].connected_at for name in before)
 
 
+@settings(max_examples=500)
 @given(messages, st.data())
 def test_what_kafka_hands_over_twice_changes_nothing(history: list[Heard], data: st.DataObject) -> None:
     sessions = fold(history)

@@ -21,11 +21,18 @@ select {_SESSION_COLUMNS} from agent_session where session_id = any($1)
 union
 select {_SESSION_COLUMNS} from agent_session
 where disconnected_at is null
-  and (tenant_id, device_id) in (select * from unnest($2::text[], $3::text[]))"""
+  and (tenant_id, device_id) in (select * from unnest($2::text[], $3::text[]))
+union
+select newest.* from unnest($2::text[], $3::text[]) as heard (tenant_id, device_id)
+cross join lateral (
+  select {_SESSION_COLUMNS} from agent_session s
+  where s.tenant_id = heard.tenant_id and s.device_id = heard.device_id
+  order by connected_at desc limit 1
+) newest"""
 
 
 async def read_sessions(db: Connection, heard: Sequence[Session]) -> dict[str, Session]:
-    """By id: the sessions that were heard of, and the open ones of the same devices, to change them."""
+    """By id: the sessions that were heard of, and the open and the newest ones of the same devices."""
     # While a consumer group changes hands, two replicas may hold the same records.
     await db.execute(ONE_AT_A_TIME)
     rows = await db.fetch(
