@@ -47,6 +47,17 @@ class Producer:
         """Send a record and wait until it is safe. Raises Unavailable; the record may then still arrive."""
         await self.settle([await self.enqueue(topic, key, value, partition=partition)])
 
+    async def partitions(self, topic: str) -> int:
+        """How many a topic has; waits until it exists."""
+
+        async def ask() -> int:
+            try:
+                return len(await self._inner.partitions_for(topic))
+            except KafkaError as error:
+                raise Unavailable(f"Kafka has no topic {topic}: {error!r}") from error
+
+        return await until_available(f"count the partitions of {topic}", ask)
+
     async def settle(self, futures: Sequence["asyncio.Future[object]"]) -> None:
         """Wait until all these records are safe. Raises Unavailable; some may then still arrive."""
         if not futures:

@@ -1,0 +1,144 @@
+"""`python -m services.ingest gateway` and `... writer`: two processes of one service."""
+
+import argparse
+import asyncio
+from typing import Final
+from uuid import uuid4
+
+from prometheus_client import REGISTRY as PROMETHEUS
+
+from overwatt import topics
+from services.ingest.dead_letters import DeadLetterStore
+from services.ingest.flush import Flush
+from services.ingest.housekeeping import Housekeeping
+from services.ingest.session import Sessions
+from services.ingest.settings import Settings
+from services.ingest.spool_watch import SpoolWatch
+from services.ingest.writer import Writer
+from services.runtime.bus import consume, follow, producer
+from services.runtime.log import get_logger
+from services.runtime.postgres import connect_pool, is_reachable
+from services.runtime.service import event_check, run, run_until_stopped
+from services.runtime.settings import load_settings
+
+log = get_logger(__name__)
+
+TICK_S: Final = 30.0
+HELP: Final = """\
+gateway   MQTT to Kafka: decodes, refuses with a reason, acknowledges only what Kafka has; publishes
+          commands (while the box's mode is held), acknowledgements and configurations
+writer    Kafka to PostgreSQL: rows and offsets in one transaction, rejections, rollups, retention
+
+Environment: DATABASE_URL, KAFKA_BOOTSTRAP, HEALTH_PORT, LOG_LEVEL
+  gateway: MQTT_HOST, MQTT_PORT, MQTT_CA, MQTT_CERT, MQTT_KEY, GATEWAY_INDEX (0),
+           INGEST_WORKER_COUNT (4), INGEST_QUEUE_SIZE (10000)
+  writer:  TIMESCALE_BATCH_SIZE (1000), TIMESCALE_FLUSH_INTERVAL_MS (1000),
+           TELEMETRY_RETENTION_DAYS (90), ROLLUP_INTERVAL_S (15)
+"""
+
+
+async def gateway(settings: Settings) -> None:
+    """Wire the gateway and run it."""
+    async with connect_pool(settings.database_url, name="ingest-gateway") as pool:
+        sessions = Sessions(settings, pool)
+        await run_until_stopped(
+            "ingest-gateway",
+            settings,
+            {
+                "registry": follow(
+                    settings.kafka_bootstrap,
+                    topics.REGISTRY,
+                    apply=sessions.registry.apply,
+                    loaded=sessions.registry_loaded,
+                ),
+                "sessions": sessions.run(),
+                "tick": tick(
+                    "ingest_messages_total",
+                    "ingest_rejections_total",
+                    "ingest_queue_depth",
+                    "ingest_pauses_total",
+                    "ingest_mqtt_connected",
+                ),
+            },
+            checks={
+                "registry": event_check(sessions.registry_loaded, "loading the registry"),
+                "mqtt": sessions.check_mqtt,
+                "postgresql": lambda: is_reachable(pool),
+            },
+        )
+
+
+async def writer(settings: Settings) -> None:
+    """Wire the writer and run it."""
+    kafka, owner = settings.kafka_bootstrap, uuid4()
+    async with (
+        connect_pool(settings.database_url, name="ingest-writer") as pool,
+        producer(kafka, name="ingest-writer") as out,
+    ):
+        flush = Flush(pool=pool, owner=owner, retention_days=settings.telemetry_retention_days)
+        housekeeping = Housekeeping(
+            pool=pool,
+            telemetry=flush.telemetry,
+            retention_days=settings.telemetry_retention_days,
+            rollup_interval_s=settings.rollup_interval_s,
+        )
+        writer = Writer(
+            kafka=kafka,
+            pool=pool,
+            flush=flush,
+            producer=out,
+            owner=owner,
+            batch_size=settings.timescale_batch_size,
+            interval_s=settings.timescale_flush_interval_ms / 1_000,
+            on_commit=housekeeping.wrote,
+        )
+        dead_letters, spools = DeadLetterStore(pool), SpoolWatch(pool)
+        await run_until_stopped(
+            "ingest-writer",
+            settings,
+            {
+                "writer": writer.run(),
+                "rejections": consume(
+                    kafka, [topics.DEAD_LETTERS], group="rejections", handle=dead_letters.take
+                ),
+                "spools": consume(kafka, [topics.AGENT_STATUS], group="spools", handle=spools.take),
+                "days": housekeeping.keep_days(),
+                "rollups": housekeeping.refresh_rollups(),
+                "tick": tick(
+                    "ingest_rows_written_total",
+                    "ingest_rows_repeated_total",
+                    "ingest_rejections_total",
+                    "ingest_lag_records",
+                    "ingest_paused",
+                    "ingest_fenced_total",
+                ),
+            },
+            checks={
+                "partitions": event_check(writer.assigned, "joining the group"),
+                "postgresql": lambda: is_reachable(pool),
+            },
+        )
+
+
+async def tick(*names: str) -> None:
+    """One line every 30 s with the sums of these metrics."""
+    while True:
+        await asyncio.sleep(TICK_S)
+        totals = dict.fromkeys(names, 0.0)
+        for metric in PROMETHEUS.collect():
+            for sample in metric.samples:
+                if sample.name in totals:
+                    totals[sample.name] += sample.value
+        log.info("tick", **{name.removeprefix("ingest_"): round(value) for name, value in totals.items()})
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        prog="python -m services.ingest",
+        description=HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("process", choices=("gateway", "writer"), help="which of the two to run")
+    process = parser.parse_args().process
+    settings = load_settings(Settings)
+    run(f"ingest-{process}", settings, lambda: (gateway if process == "gateway" else writer)(settings))

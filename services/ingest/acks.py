@@ -1,0 +1,91 @@
+"""Acknowledgements on their way back: what the writer committed, told to who sent it.
+
+An agent gets protobuf, a simple device JSON:
+
+    {"committed": [[1, 5]], "refused": [{"ranges": [[6, 6]], "reason": "CONFLICTING_SAMPLE", "final": true,
+     "retry_after_s": 0}], "server_time": "2026-05-01T12:00:00+00:00"}
+"""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+from google.protobuf.message import DecodeError
+
+from overwatt.reasons import RETRY_AFTER_S, Reason, is_final
+from overwatt.topics import OUTCOMES, PROTOBUF
+from overwatt.v1.telemetry_pb2 import Ack, Outcomes, Range, Refusal
+from services.ingest import metrics
+from services.ingest.model import Rejected
+from services.ingest.ranges import Ranges
+from services.runtime.bus import Record
+from services.runtime.clock import from_us
+from services.runtime.log import get_logger
+
+log = get_logger(__name__)
+
+JSON = "application/json"
+
+
+def refusal(reason: Reason, ranges: Ranges) -> Refusal:
+    """As it goes over the wire."""
+    return Refusal(
+        ranges=[Range(first=first, last=last) for first, last in ranges],
+        reason=reason,
+        final=is_final(reason),
+        retry_after_s=RETRY_AFTER_S.get(reason, 0),
+    )
+
+
+def ack_of(rejected: Rejected, now_us: int) -> Ack:
+    """What the gateway answers by itself, since the writer never hears of it."""
+    return Ack(
+        epoch=rejected.epoch,
+        refused=[refusal(rejected.reason, rejected.refused)],
+        server_time_us=now_us,
+    )
+
+
+def encode(ack: Ack) -> tuple[bytes, str]:
+    """Payload and content type: without an epoch the sender is a simple device."""
+    if ack.epoch:
+        return ack.SerializeToString(), PROTOBUF
+    answer = {
+        "committed": [[span.first, span.last] for span in ack.committed],
+        "refused": [
+            {
+                "ranges": [[span.first, span.last] for span in each.ranges],
+                "reason": each.reason,
+                "final": each.final,
+                "retry_after_s": each.retry_after_s,
+            }
+            for each in ack.refused
+        ],
+        "server_time": from_us(ack.server_time_us).isoformat(),
+    }
+    return msgspec.json.encode(answer), JSON
+
+
+class Acks:
+    """Publishes acknowledgements."""
+
+    def __init__(self, publish: Callable[[str, str, str, bytes, str], bool]) -> None:
+        """`publish(tenant, device, channel, payload, content type)` answers whether it was taken."""
+        self._publish = publish
+
+    def send(self, tenant: str, device: str, ack: Ack) -> None:
+        """One; it is lost without a connection, and comes again when the sender repeats its data."""
+        payload, content_type = encode(ack)
+        if self._publish(tenant, device, "ack", payload, content_type):
+            metrics.ACKS.labels("protobuf" if ack.epoch else "json").inc()
+
+    async def take(self, records: Sequence[Record]) -> None:
+        """Outcomes of the writer."""
+        for record in records:
+            try:
+                outcomes = Outcomes.FromString(record.value or b"")
+            except DecodeError as error:
+                metrics.UNUSABLE.labels(OUTCOMES).inc()
+                log.warning("outcome not usable", offset=record.offset, error=str(error))
+                continue
+            for outcome in outcomes.outcomes:
+                self.send(outcome.tenant, outcome.device, outcome.ack)

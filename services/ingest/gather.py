@@ -1,0 +1,188 @@
+"""Telemetry records as one frame. Pure; blocks that fill the same columns are joined byte by byte."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from overwatt.quantities import BY_NUMBER
+from overwatt.v1.telemetry_pb2 import Block, Record
+from services.ingest.frames import Batch, Floats, Frame, Int32s, Name, Other, Sender, joined, other_of
+from services.ingest.ranges import Ints
+
+
+class _Group:
+    """Blocks that fill the same columns, joined byte by byte."""
+
+    __slots__ = ("blocks", "columns", "first_seqs", "keys", "offsets", "places", "quality", "rows", "senders",
+                 "times", "values")  # fmt: skip
+
+    def __init__(self, columns: tuple[int | str, ...]) -> None:
+        self.columns = columns
+        self.rows: list[int] = []
+        self.places: list[int] = []
+        self.keys: list[int] = []
+        self.senders: list[int] = []
+        self.first_seqs: list[int] = []
+        self.times: list[bytes] = []
+        self.offsets: list[bytes] = []
+        self.quality: list[bytes] = []
+        self.values: list[list[bytes]] = [[] for _ in columns]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A group or a block of simple devices, as arrays."""
+
+    arrival: Ints
+    key: Int32s
+    ts_us: Ints
+    seq: Ints
+    sender: Int32s
+    quality: npt.NDArray[np.int16]
+    columns: dict[int | str, Floats]
+
+
+def gather(records: Iterable[Record]) -> Batch:
+    """All rows of these records. Raises ValueError where lengths do not fit, which the gateway forbids."""
+    groups: dict[tuple[int | str, ...], _Group] = {}
+    senders: dict[Sender, int] = {}
+    names: dict[int, Name] = {}
+    parts: list[_Part] = []
+    arrived = 0
+    for record in records:
+        sender = -1
+        if record.epoch:
+            sender = senders.setdefault(Sender(record.tenant, record.device, record.epoch), len(senders))
+        by_key = {each.device_key: Name(each.tenant, each.device) for each in record.identities}
+        names.update(by_key)
+        for block in record.blocks:
+            rows = len(block.ts_us) >> 3
+            if sender < 0:
+                parts.append(_simple(block, arrived, rows, by_key, senders))
+            else:
+                names[block.device_key] = Name(record.tenant, block.asset)
+                _append(groups, block, record.first_seq, sender, arrived, rows)
+            arrived += rows
+    parts.extend(_agents(group) for group in groups.values())
+    return _join(parts, tuple(senders), names)
+
+
+def count_rows(record: Record) -> int:
+    """Samples of a record."""
+    return sum(len(block.ts_us) >> 3 for block in record.blocks)
+
+
+def _append(
+    groups: dict[tuple[int | str, ...], _Group],
+    block: Block,
+    first_seq: int,
+    sender: int,
+    arrived: int,
+    rows: int,
+) -> None:
+    columns = tuple([column.quantity or column.metric for column in block.columns])
+    group = groups.get(columns)
+    if group is None:
+        group = groups[columns] = _Group(columns)
+    group.rows.append(rows)
+    group.places.append(arrived)
+    group.keys.append(block.device_key)
+    group.senders.append(sender)
+    group.first_seqs.append(first_seq)
+    group.times.append(block.ts_us)
+    group.offsets.append(block.seq_offset)
+    group.quality.append(block.quality or bytes(rows))
+    for values, column in zip(group.values, block.columns, strict=True):
+        values.append(column.values)
+
+
+def _agents(group: _Group) -> _Part:
+    rows = np.array(group.rows)
+    total = int(rows.sum())
+    starts = np.cumsum(rows) - rows
+    arrival = np.repeat(np.array(group.places, dtype=np.int64) - starts, rows) + np.arange(total)
+    offsets = np.frombuffer(b"".join(group.offsets), dtype="<u4").astype(np.int64)
+    return _Part(
+        arrival=arrival,
+        key=np.repeat(np.array(group.keys, dtype=np.int32), rows),
+        ts_us=np.frombuffer(b"".join(group.times), dtype="<i8"),
+        seq=np.repeat(np.array(group.first_seqs, dtype=np.int64), rows) + offsets,
+        sender=np.repeat(np.array(group.senders, dtype=np.int32), rows),
+        quality=np.frombuffer(b"".join(group.quality), dtype=np.uint8).astype(np.int16),
+        columns={
+            name: np.frombuffer(b"".join(values), dtype="<f8")
+            for name, values in zip(group.columns, group.values, strict=True)
+        },
+    )
+
+
+def _simple(
+    block: Block, arrived: int, rows: int, by_key: dict[int, Name], senders: dict[Sender, int]
+) -> _Part:
+    key = np.frombuffer(block.device_keys, dtype="<u4").astype(np.int32)
+    known, inverse = np.unique(key, return_inverse=True)
+    places = [senders.setdefault(Sender(*by_key[each], 0), len(senders)) for each in known.tolist()]
+    return _Part(
+        arrival=np.arange(arrived, arrived + rows, dtype=np.int64),
+        key=key,
+        ts_us=np.frombuffer(block.ts_us, dtype="<i8"),
+        seq=np.frombuffer(block.seq, dtype="<u8").astype(np.int64),
+        sender=np.array(places, dtype=np.int32)[inverse],
+        quality=np.frombuffer(block.quality or bytes(rows), dtype=np.uint8).astype(np.int16),
+        columns={
+            column.quantity or column.metric: np.frombuffer(column.values, dtype="<f8")
+            for column in block.columns
+        },
+    )
+
+
+def _join(parts: list[_Part], senders: tuple[Sender, ...], names: dict[int, Name]) -> Batch:
+    """The parts one after the other, in order of arrival."""
+    total = sum(part.key.size for part in parts)
+    columns = list(dict.fromkeys(name for part in parts for name in part.columns))
+    canonical = [name for name in columns if isinstance(name, int)]
+    metrics = tuple(name for name in columns if isinstance(name, str))
+    values = {BY_NUMBER[number].name: _filled(parts, number, total) for number in canonical}
+    frame = Frame(
+        origin=np.arange(total, dtype=np.int64),
+        key=joined([part.key for part in parts], np.int32),
+        ts_us=joined([part.ts_us for part in parts], np.int64),
+        quality=joined([part.quality for part in parts], np.int16),
+        values=values,
+        other=_others(parts, metrics),
+        metrics=metrics,
+    )
+    sender = joined([part.sender for part in parts], np.int32)
+    seq = joined([part.seq for part in parts], np.int64)
+    if len(parts) > 1:
+        order = np.argsort(joined([part.arrival for part in parts], np.int64), kind="stable")
+        frame, sender, seq = frame.take(order), sender[order], seq[order]
+        frame.origin[:] = np.arange(total)
+    return Batch(frame, sender, seq, senders, names)
+
+
+def _filled(parts: list[_Part], number: int, total: int) -> Floats:
+    """One column over all parts; NaN where a part does not have it."""
+    if len(parts) == 1:
+        return parts[0].columns[number]
+    column = np.full(total, np.nan)
+    start = 0
+    for part in parts:
+        if number in part.columns:
+            column[start : start + part.key.size] = part.columns[number]
+        start += part.key.size
+    return column
+
+
+def _others(parts: list[_Part], metrics: tuple[str, ...]) -> Other:
+    present: list[tuple[int, Ints, Floats]] = []
+    start = 0
+    for part in parts:
+        for place, metric in enumerate(metrics):
+            if (column := part.columns.get(metric)) is not None:
+                rows = np.flatnonzero(~np.isnan(column))
+                present.append((place, rows + start, column[rows]))
+        start += part.key.size
+    return other_of(present)

@@ -1,0 +1,48 @@
+"""What ingest reads from the environment."""
+
+from pathlib import Path
+from typing import Final
+
+from pydantic import Field
+
+from services.runtime.settings import RuntimeSettings
+
+MOST_IN_FLIGHT: Final = 65_535
+"""MQTT 5 has two bytes for the receive maximum."""
+
+
+class Settings(RuntimeSettings):
+    """Environment of `python -m services.ingest`."""
+
+    mqtt_host: str = "emqx"
+    mqtt_port: int = Field(default=1883, ge=1, le=65535)
+    mqtt_ca: Path | None = None
+    """Set: TLS, with the certificate and key below."""
+    mqtt_cert: Path | None = None
+    mqtt_key: Path | None = None
+    gateway_index: int = Field(default=0, ge=0, le=999)
+    """Number of this replica; its MQTT session is its own."""
+
+    ingest_worker_count: int = Field(default=4, ge=1, le=64)
+    """P-044: tasks that decode and forward."""
+    ingest_queue_size: int = Field(default=10_000, ge=1)
+    """P-045: messages taken and not yet safe in Kafka; then the broker keeps the rest."""
+
+    timescale_batch_size: int = Field(default=1_000, ge=1, le=1_000_000)
+    """P-039: samples that make a flush."""
+    timescale_flush_interval_ms: int = Field(default=1_000, ge=1, le=60_000)
+    """P-040: the longest that a sample waits for others."""
+    telemetry_retention_days: int = Field(default=90, ge=12, le=3_650)
+    """Raw data older than this are dropped."""
+    rollup_interval_s: float = Field(default=15.0, gt=0)
+    """Between two refreshes of rollups, while data come in."""
+
+    @property
+    def receive_maximum(self) -> int:
+        """Unacknowledged messages that the broker may have out with us."""
+        return min(self.ingest_queue_size, MOST_IN_FLIGHT)
+
+    @property
+    def gateway_id(self) -> str:
+        """MQTT client id and user name of this replica."""
+        return f"svc-ingest-{self.gateway_index}"
