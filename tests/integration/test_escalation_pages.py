@@ -352,6 +352,44 @@ async def test_a_page_goes_out_while_kafka_is_down(site: Site, own: Stack) -> No
     assert page.verified(site.secret)["type"] == "alert.opened"
 
 
+async def test_it_outlives_kafka_and_its_database_connections(site: Site, own: Stack) -> None:
+    await site.register()
+    await site.add_channel()
+    await site.add_rule("--threshold", "10")
+    async with site.process():
+        await site.sample(50)
+        await site.sample(9)
+        await site.pages(1)
+        await asyncio.to_thread(own.kill_part, "kafka")
+        await open_alerts(site, 1)
+        await site.pages(2)
+        await asyncio.to_thread(own.start, "kafka")
+        await site.rows(
+            "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'escalation' "
+            "and datname = current_database() and pid <> pg_backend_pid()"
+        )
+        await site.sample(20)
+        closing = (await site.pages(3))[2]
+
+    assert closing.verified(site.secret)["type"] == "alert.closed"
+
+
+async def test_with_two_replicas_a_device_that_is_heard_by_either_is_not_silent(site: Site) -> None:
+    await site.register()
+    await site.command(*f"rule add --tenant {site.tenant} --kind no_heartbeat --severity 4".split())
+    async with site.process(), site.process():
+        listened_s = 0.0
+        while listened_s < 8:
+            # Its words go to all replicas, its samples to one; it never pauses as long as allowed (2 s).
+            await site.status(agent_pb2.Status.ALIVE)
+            listened_s += 0.5
+            await asyncio.sleep(0.5)
+        assert await site.rows("select from alerts") == []
+        await site.until("select from alerts")
+
+    assert len(await site.rows("select from alerts")) == 1
+
+
 async def test_an_alert_that_closes_takes_its_unsent_page_with_it(site: Site) -> None:
     await site.register()
     await site.add_channel()
