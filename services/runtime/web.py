@@ -26,6 +26,8 @@ from services.runtime.log import get_logger
 log = get_logger(__name__)
 
 MAX_BODY_BYTES: Final = 65_536
+QUIET: Final = frozenset({"/health", "/healthz", "/health/ready", "/metrics"})
+"""Asked for every few seconds: in the log only when it is verbose."""
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 REQUESTS: Final = Counter(
@@ -140,7 +142,7 @@ class _Door:
                 route = getattr(scope.get("route"), "path", "none")
                 REQUESTS.labels(scope["method"], route, status).inc()
                 SECONDS.labels(scope["method"], route).observe(seconds)
-                log.info(
+                (log.debug if scope["path"] in QUIET else log.info)(
                     "request",
                     method=scope["method"],
                     path=scope["path"],
@@ -187,11 +189,15 @@ def _answer(
 
 def _field(problem: Mapping[str, Any]) -> str:
     location: Sequence[Any] = problem["loc"]
+    if problem["type"] == "json_invalid":
+        return str(location[0])
     return ".".join(str(part) for part in location[1:]) or str(location[0])
 
 
 def _sentence(problem: Mapping[str, Any]) -> str:
     """Which field, what would be right, and what was given (NaN and infinity are not JSON)."""
+    if problem["type"] == "json_invalid":
+        return f"body: must be JSON; it is not at character {problem['loc'][-1]}"
     message = str(problem["msg"]).removeprefix("Value error, ")
     given = problem.get("input")
     if problem["type"] == "missing" or isinstance(given, dict):

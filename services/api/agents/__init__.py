@@ -1,0 +1,1 @@
+"""The agents that are connected, with their last sessions."""

@@ -1,0 +1,44 @@
+"""The application: one router a noun, and behind each the caller's identity."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from fastapi import Depends, FastAPI
+from starlette.routing import BaseRoute
+
+from services.api.agents import endpoints as agents
+from services.api.alerts import endpoints as alerts
+from services.api.assets import endpoints as assets
+from services.api.caller import Parts, caller
+from services.api.dispatch import endpoints as dispatch
+from services.api.sites import endpoints as sites
+from services.api.telemetry import endpoints as telemetry
+from services.runtime.web import furnish
+
+DESCRIPTION: Final = """
+Fleets of batteries, PV, chargers and meters: what they do, and what they are told to do.
+
+Send `Authorization: Bearer <token>`; the token says which tenant you see. From this machine no token is
+needed in development. Power is positive on discharge, names carry units, times are UTC.
+Errors are `{"detail": ..., "field": ..., "request_id": ...}`, and say what would be right.
+"""
+TAGS: Final = [
+    {"name": "assets", "description": "The inventory."},
+    {"name": "agents", "description": "Who is connected and speaks for which assets."},
+    {"name": "sites", "description": "Sums over the assets of a site."},
+    {"name": "telemetry", "description": "Latest values and history."},
+    {"name": "dispatch", "description": "Power for an asset or a site, and what was measured since."},
+    {"name": "alerts", "description": "What is wrong now, and what was."},
+]
+NOUNS: Final = (assets, agents, sites, telemetry, dispatch, alerts)
+
+
+def make_app(parts: Parts, health: Sequence[BaseRoute]) -> FastAPI:
+    """The application with its health routes, which alone ask nobody who they are."""
+    app = FastAPI(title="Overwatt", description=DESCRIPTION, openapi_tags=TAGS)
+    app.state.parts = parts
+    furnish(app)
+    for noun in NOUNS:
+        app.include_router(noun.router, dependencies=[Depends(caller)])
+    app.router.routes.extend(health)
+    return app

@@ -1,0 +1,1 @@
+"""The assets of the caller's tenant, by site."""

@@ -1,0 +1,1 @@
+"""The seal on the audit log: who did what cannot be changed unnoticed."""

@@ -1,0 +1,1 @@
+"""Power that is asked for, and what became of it."""

@@ -1,0 +1,1 @@
+"""Sites with what they can do and what they are doing."""

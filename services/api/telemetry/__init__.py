@@ -1,0 +1,1 @@
+"""Latest values, and history at the resolution that fits."""
