@@ -38,7 +38,7 @@ class Observer:
             assets=tuple(self._asset(asset, problems) for asset in assets),
             agents=tuple(agent["agent_id"] for agent in self._ask("/agents", problems) or []),
             dispatch=next(iter(self.dispatches(problems)), None),
-            alerts=tuple(_alert(alert) for alert in (self._ask("/alerts", problems) or {}).get("alerts", [])),
+            alerts=tuple(_alert(alert) for alert in self._ask("/alerts", problems) or []),
             pages=self._pages(),
             problems=tuple(dict.fromkeys(problems)),
         )
@@ -98,12 +98,11 @@ class Observer:
 
 
 def _dispatch(row: dict[str, Any]) -> DispatchView:
-    shares = row.get("result") or row.get("allocations") or []
     return DispatchView(
         target=row.get("asset_id") or row.get("site_id") or "",
         mw=row["mw"],
         state=row["state"],
-        shares=tuple(ShareView(s["asset_id"], s["mw"], s.get("measured_mw")) for s in shares),
+        shares=tuple(ShareView(s["asset_id"], s["mw"], s.get("measured")) for s in row["allocations"]),
         reason=row.get("reason") or "",
     )
 

@@ -127,7 +127,7 @@ def test_the_demo_script_from_an_empty_list_to_one_open_session(runbook: Runbook
     (agent,) = runbook.get("/agents")
     assert agent["connected"] is True
     assert agent["site_id"] == runbook.site_id  # D-021
-    assert sorted(agent["assets"]) == sorted(runbook.assets)
+    assert sorted(asset["asset_id"] for asset in agent["assets"]) == sorted(runbook.assets)
     runbook.wait("telemetry of each asset", runbook.measures(0, 0, 0))
 
     # D-024: per asset.
