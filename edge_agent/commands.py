@@ -1,16 +1,15 @@
-"""What a command means: refuse it, or give each asset its power. Pure; the time is an argument.
+"""What a command means: refuse it, or which assets it is for. Pure; the time is an argument.
 
 Refused are commands that came too late, that were stamped under an older mode than the one obeyed, that
 need a capability which is closed, and those that name nothing that can be dispatched here. Both ids mean
-the asset (D-027); a site is split over its batteries by the same function as in the cloud (D-026).
+the asset (D-027), a site means its batteries (D-026).
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from overwatt.inventory import DISPATCHABLE, Asset
-from overwatt.split import AssetState, Split, split
 from overwatt.v1.agent_pb2 import Command
 
 OBSERVE = "observe"
@@ -33,14 +32,6 @@ class Refusal:
 
     reason: str
     is_expired: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """Which assets, and how the power is shared over them."""
-
-    shares: Split
-    assets: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +71,6 @@ def targets(command: Command, assets: Mapping[str, Asset]) -> list[str]:
     if command.asset:
         return [command.asset]
     return sorted(asset.id for asset in assets.values() if asset.type in DISPATCHABLE)
-
-
-def order_of(power_mw: float, states: Sequence[AssetState]) -> Order:
-    """The split of record."""
-    shares = split(power_mw, states)
-    return Order(shares, tuple(share.asset for share in shares.shares))
 
 
 def _target_refusal(command: Command, me: Identity, assets: Mapping[str, Asset]) -> Refusal | None:

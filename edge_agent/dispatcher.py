@@ -12,13 +12,13 @@ from dataclasses import replace
 from typing import Final
 
 from edge_agent import following
-from edge_agent.commands import OBSERVE, Identity, Mode, Order, order_of, refusal_of, targets
+from edge_agent.commands import OBSERVE, Identity, Mode, refusal_of, targets
 from edge_agent.device import Device
 from edge_agent.drivers import REFRESH_S, number
 from edge_agent.errors import Invalid, Unavailable
 from edge_agent.log import Log
 from edge_agent.replies import Outcome, applied, followed, not_following, refused
-from overwatt.split import AssetState
+from overwatt.split import AssetState, Split, split
 from overwatt.v1.agent_pb2 import Command, Reply
 
 READ_EVERY_S: Final = 0.5
@@ -101,9 +101,9 @@ class Dispatcher:
     async def _carry_out(self, command: Command, chosen: Iterable[str]) -> None:
         devices = [self._devices[asset] for asset in chosen]
         before = {device.asset.id: device.power_mw for device in devices}
-        order = order_of(command.power_mw, [_state(device) for device in devices])
-        _log_split(command, order)
-        powers = {share.asset: share.power_mw for share in order.shares.shares}
+        shared = split(command.power_mw, [_state(device) for device in devices])
+        _log_split(command, shared)
+        powers = {share.asset: share.power_mw for share in shared.shares}
         online = [device for device in devices if device.is_online]
         if not online:
             offline = ", ".join(device.asset.id for device in devices)
@@ -117,7 +117,7 @@ class Dispatcher:
         if not written:
             self._give_up(command, "WRITE_FAILED: " + "; ".join(failed.values()))
             return
-        shares = Outcome(order.shares, failed)
+        shares = Outcome(shared, failed)
         if not any(self._holds_still(command, device) for device in written):
             return  # released or replaced while we wrote; whoever did it has said so
         self._reply(applied(command, shares))
@@ -281,9 +281,9 @@ def _state(device: Device) -> AssetState:
     )
 
 
-def _log_split(command: Command, order: Order) -> None:
+def _log_split(command: Command, shared: Split) -> None:
     """D-026 and D-029: how the power was shared, with the way to it."""
-    shares = order.shares.shares
+    shares = shared.shares
     log.info(
         "split",
         command=command.id,
@@ -293,6 +293,6 @@ def _log_split(command: Command, order: Order) -> None:
         residual={share.asset: share.residual_mw for share in shares},
         power_mw={share.asset: share.power_mw for share in shares},
         limited_by={share.asset: share.limited_by for share in shares if share.limited_by},
-        unplaced_mw=order.shares.unplaced_mw,
-        unplaced_why=order.shares.unplaced_why,
+        unplaced_mw=shared.unplaced_mw,
+        unplaced_why=shared.unplaced_why,
     )

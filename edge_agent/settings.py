@@ -127,9 +127,7 @@ def _site_of_file(site_id: str, path: Path) -> Site:
     for site in sites:
         if site.id == site_id:
             if not site.assets:
-                raise Invalid(
-                    f"SITE_ID {site_id!r} has no assets in {path}; the agent would have nothing to do"
-                )
+                raise Invalid(f"SITE_ID is {site_id!r}; that site has no assets in {path}")
             return site
     known = ", ".join(site.id for site in sites) or "none"
     raise Invalid(f"SITE_ID is {site_id!r}; {path} has these sites: {known}")

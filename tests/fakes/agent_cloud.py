@@ -52,26 +52,33 @@ class Cloud:
 
     def take(self, channel: str, message: mqtt.MQTTMessage) -> None:
         self.content_types.add(getattr(message.properties, "ContentType", ""))
+        payload = bytes(message.payload)
         match channel:
             case "telemetry":
-                batch = Batch.FromString(message.payload)
+                batch = Batch.FromString(payload)
                 self.batches.append(batch)
                 seen = samples_of(batch)
                 self.samples += seen
                 if self.acknowledges:
                     self.commit(batch.epoch, [(each.seq, each.seq) for each in seen])
             case "status":
-                self.statuses.append(Status.FromString(message.payload))
+                self.statuses.append(Status.FromString(payload))
             case "reply":
-                self.replies.append(Reply.FromString(message.payload))
+                self.replies.append(Reply.FromString(payload))
             case "event":
-                self.events.append(Event.FromString(message.payload))
+                self.events.append(Event.FromString(payload))
 
     def commit(self, epoch: int, ranges: Iterable[tuple[int, int]]) -> None:
         self._ack(Ack(epoch=epoch, committed=[Range(first=a, last=b) for a, b in ranges]))
 
     def refuse(
-        self, epoch: int, ranges: Iterable[tuple[int, int]], reason: str, *, final: bool, retry_after_s: int = 0
+        self,
+        epoch: int,
+        ranges: Iterable[tuple[int, int]],
+        reason: str,
+        *,
+        final: bool,
+        retry_after_s: int = 0,
     ) -> None:
         refusal = Refusal(
             ranges=[Range(first=a, last=b) for a, b in ranges],
@@ -81,7 +88,9 @@ class Cloud:
         )
         self._ack(Ack(epoch=epoch, refused=[refusal]))
 
-    def configure(self, mode: str, mode_epoch: int, opt_ins: Iterable[str] = ("battery",), **more: Any) -> None:
+    def configure(
+        self, mode: str, mode_epoch: int, opt_ins: Iterable[str] = ("battery",), **more: Any
+    ) -> None:
         config = Config(mode=mode, mode_epoch=mode_epoch, opt_ins=opt_ins, **more)
         self._send("config", config.SerializeToString(), qos=1, retain=True)
 
@@ -154,13 +163,17 @@ async def cloud_for(address: tuple[str, int], tenant: str, device: str) -> Async
     cloud = Cloud(tenant, device, client)
 
     def on_connect(*_: Any) -> None:
-        client.subscribe([(topic(tenant, device, each), 1) for each in ("telemetry", "status", "reply", "event")])
+        client.subscribe(
+            [(topic(tenant, device, each), 1) for each in ("telemetry", "status", "reply", "event")]
+        )
 
     def on_message(_: Any, __: Any, message: mqtt.MQTTMessage) -> None:
         loop.call_soon_threadsafe(cloud.take, message.topic.rsplit("/", 1)[-1], message)
 
-    client.on_connect, client.on_message = on_connect, on_message
-    client.on_subscribe = lambda *_: loop.call_soon_threadsafe(ready.set)
+    def on_subscribe(*_: Any) -> None:
+        loop.call_soon_threadsafe(ready.set)
+
+    client.on_connect, client.on_message, client.on_subscribe = on_connect, on_message, on_subscribe
     client.connect(*address)
     client.loop_start()
     try:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
-from edge_agent.drivers.sunspec.codec import END, MARKER, decode_text
 from edge_agent.drivers.modbus import Connection, NoSuchRegisters
+from edge_agent.drivers.sunspec.codec import END, MARKER, decode_text
 from edge_agent.drivers.sunspec.points import MODELS, Point
 from edge_agent.errors import Unavailable
 

@@ -4,9 +4,9 @@ import json
 from typing import Final
 
 from edge_agent.drivers import REVERT_S, number, text, whole
+from edge_agent.drivers.modbus import Connection, NoSuchRegisters
 from edge_agent.drivers.sunspec import codec, controls
 from edge_agent.drivers.sunspec.codec import Name, Span
-from edge_agent.drivers.modbus import Connection, NoSuchRegisters
 from edge_agent.drivers.sunspec.discovery import Map, discover
 from edge_agent.drivers.sunspec.points import MODELS, Point, wanted
 from edge_agent.errors import Invalid, Unavailable
