@@ -132,7 +132,8 @@ def initialise(directory: Path, log: Path, ports: Ports) -> None:
     """Format the storage under a new cluster id."""
     properties = directory / "format.properties"
     write(properties, settings(log, ports), None)
-    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    # A leading `-` would read as an option.
+    cluster_id = "A" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
     command = java(directory, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties))
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     properties.unlink()
