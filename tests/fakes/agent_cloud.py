@@ -16,7 +16,7 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from overwatt.quantities import BY_NUMBER
-from overwatt.topics import topic
+from overwatt.topics import UP, topic
 from overwatt.v1.agent_pb2 import Command, Config, Event, Reply, Status
 from overwatt.v1.telemetry_pb2 import Ack, Batch, Range, Refusal
 
@@ -88,10 +88,8 @@ class Cloud:
         )
         self._ack(Ack(epoch=epoch, refused=[refusal]))
 
-    def configure(
-        self, mode: str, mode_epoch: int, opt_ins: Iterable[str] = ("battery",), **more: Any
-    ) -> None:
-        config = Config(mode=mode, mode_epoch=mode_epoch, opt_ins=opt_ins, **more)
+    def configure(self, mode: str, mode_epoch: int, **more: Any) -> None:
+        config = Config(mode=mode, mode_epoch=mode_epoch, opt_ins=["battery"], **more)
         self._send("config", config.SerializeToString(), qos=1, retain=True)
 
     def command(self, power_mw: float, *, asset: str = "", site: str = "", **more: Any) -> Command:
@@ -163,9 +161,7 @@ async def cloud_for(address: tuple[str, int], tenant: str, device: str) -> Async
     cloud = Cloud(tenant, device, client)
 
     def on_connect(*_: Any) -> None:
-        client.subscribe(
-            [(topic(tenant, device, each), 1) for each in ("telemetry", "status", "reply", "event")]
-        )
+        client.subscribe([(topic(tenant, device, channel), 1) for channel in UP])
 
     def on_message(_: Any, __: Any, message: mqtt.MQTTMessage) -> None:
         loop.call_soon_threadsafe(cloud.take, message.topic.rsplit("/", 1)[-1], message)

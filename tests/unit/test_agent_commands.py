@@ -22,7 +22,7 @@ ASSETS = {asset.id: asset for asset in (an_asset("b"), an_asset("a"), an_asset("
 
 
 def a_command(**changes: Any) -> Command:
-    values = {
+    values: dict[str, Any] = {
         "id": "c-1",
         "tenant": "default",
         "device": "site-a",

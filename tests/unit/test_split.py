@@ -116,12 +116,7 @@ def test_everything_is_placed_that_the_limits_allow(assets: list[AssetState], re
         assert abs(split(request, assets).unplaced_mw) <= 1e-6 * max(1, len(assets))
 
 
-@given(fleets, requests, st.randoms())
-def test_the_order_of_the_assets_changes_nothing(
-    assets: list[AssetState], request: float, random: object
-) -> None:
+@given(fleets, requests)
+def test_the_order_of_the_assets_changes_nothing(assets: list[AssetState], request: float) -> None:
     """U-D04: same input, same output."""
-    shuffled = list(assets)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
-
-    assert split(request, shuffled) == split(request, assets)
+    assert split(request, assets[::-1]) == split(request, assets)
