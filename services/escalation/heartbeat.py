@@ -17,7 +17,7 @@ class Heartbeats:
     def __init__(self, stale_s: float) -> None:
         self._stale_us = int(stale_s * 1_000_000)
         self._last_us: dict[Key, int] = {}
-        self._planned_us: dict[Key, int] = {}
+        self._planned: set[Key] = set()
         self._heap: list[tuple[int, Key]] = []
         self._silent: dict[Key, int] = {}
 
@@ -30,8 +30,7 @@ class Heartbeats:
         if at_us <= self._last_us.get(key, at_us - 1) or at_us <= self._silent.get(key, at_us - 1):
             return False
         self._last_us[key] = at_us
-        if key not in self._planned_us:
-            self._plan(key, at_us + self._stale_us)
+        self._plan(key, at_us + self._stale_us)
         return self._silent.pop(key, None) is not None
 
     def was_silent(self, key: Key, since_us: int) -> None:
@@ -52,10 +51,8 @@ class Heartbeats:
         """Who has gone stale by `now_us`, and since when: its last message plus the time allowed."""
         stale: list[tuple[Key, int]] = []
         while self._heap and self._heap[0][0] <= now_us:
-            due_us, key = heapq.heappop(self._heap)
-            if self._planned_us.get(key) != due_us:
-                continue
-            del self._planned_us[key]
+            _, key = heapq.heappop(self._heap)
+            self._planned.discard(key)
             stale_at_us = self._last_us[key] + self._stale_us
             if stale_at_us > now_us:
                 self._plan(key, stale_at_us)
@@ -69,5 +66,7 @@ class Heartbeats:
         return self._silent.keys()
 
     def _plan(self, key: Key, due_us: int) -> None:
-        self._planned_us[key] = due_us
-        heapq.heappush(self._heap, (due_us, key))
+        # One entry each: what was heard since is looked at when it comes up.
+        if key not in self._planned:
+            self._planned.add(key)
+            heapq.heappush(self._heap, (due_us, key))

@@ -22,6 +22,7 @@ from scripts.local import services as local_services
 from scripts.local.ports import Ports
 from scripts.local.stack import Stack
 from services.runtime import bus
+from services.runtime.clock import to_us
 from tests.conftest import _home as new_home
 from tests.fakes.webhook_sink import HANG, Received, Sink, webhook_sink
 
@@ -137,14 +138,17 @@ class Site:
         )
         await self._produce(TELEMETRY, record.SerializeToString(), partition_of(self.tenant, self.device, 4))
 
-    async def status(self, kind: agent_pb2.Status.Kind) -> None:
+    async def status(self, kind: agent_pb2.Status.Kind, *, ago_s: float = 0) -> int:
+        """What an agent or the broker said, received so long ago; answers when, in microseconds."""
+        received_at_us = int((time.time() - ago_s) * 1_000_000)
         status = agent_pb2.AgentStatus(
             tenant=self.tenant,
             device=self.device,
             status=agent_pb2.Status(kind=kind),
-            received_at_us=int(time.time() * 1e6),
+            received_at_us=received_at_us,
         )
         await self._produce(AGENT_STATUS, status.SerializeToString())
+        return received_at_us
 
     async def _produce(self, topic: str, value: bytes, partition: int = 0) -> None:
         async with bus.producer(self._bootstrap, name="test") as producer:
@@ -432,13 +436,13 @@ async def test_silence_opens_an_alert_and_the_next_message_closes_it(site: Site)
 async def test_an_agent_that_says_goodbye_is_not_alive_and_not_yet_silent(site: Site) -> None:
     await site.register()
     await site.command(*f"rule add --tenant {site.tenant} --kind no_heartbeat --severity 4".split())
-    async with site.process(HEARTBEAT_STALE_SECONDS="5"):
-        await site.status(agent_pb2.Status.ALIVE)
-        heard_s = time.time()
+    async with site.process():
+        heard_at_us = await site.status(agent_pb2.Status.ALIVE, ago_s=1)
         await site.status(agent_pb2.Status.GONE)
-        [alert] = await site.until("select extract(epoch from last_seen_at)::float8 as at from alerts")
+        [alert] = await site.until("select last_seen_at from alerts")
 
-    assert alert["at"] == pytest.approx(heard_s + 5, abs=2)
+    # Two seconds after its own last word: neither at the broker's word nor two seconds after that.
+    assert to_us(alert["last_seen_at"]) == heard_at_us + 2_000_000
 
 
 async def test_a_rule_that_is_added_later_applies_to_who_is_silent_already(site: Site) -> None:
