@@ -1,7 +1,7 @@
 # `make` lists the targets, from the comment behind each.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo start stop status logs env reset test check unit integration journeys \
-	coverage migrate device token lock proto up down
+	coverage migrate device token lock proto up down bench-path bench-writer
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 RUN := PATH="$(CURDIR)/.venv/bin:$$PATH"
@@ -84,3 +84,9 @@ up: ## The same platform in Docker, with EMQX and TimescaleDB
 
 down: ## End the one in Docker; its volumes stay
 	$(COMPOSE) $(DEV) down
+
+bench-path: setup ## How long a sample takes to its row, and a dispatch to power (JSON and a line)
+	@$(PYTHON) -m scripts.bench_path
+
+bench-writer: setup ## CPU of the writer per row of an agent's batch (JSON and a line)
+	@$(PYTHON) -m scripts.bench_writer
