@@ -34,6 +34,7 @@ COMMANDS: Final = Counter(
 CONFIGS: Final = Counter("ingest_configs_total", "Desired configurations published")
 
 # Writer
+BUFFERED: Final = Gauge("ingest_buffered_rows", "Samples that wait for the next flush")
 ROWS: Final = Counter("ingest_rows_written_total", "Samples committed, by way: copy or staging", ["way"])
 POINTS: Final = Counter("ingest_points_written_total", "Values committed")
 REPEATED: Final = Counter("ingest_rows_repeated_total", "Samples that were committed before and came again")

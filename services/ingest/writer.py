@@ -115,6 +115,7 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]
                 metrics.LAG.labels(str(partition.partition)).set(
                     max(0, (self._source.highwater(partition) or 0) - records[-1].offset - 1)
                 )
+            metrics.BUFFERED.set(self._buffer.rows)
             if batches:
                 self._arrived.set()
             if self._buffer.rows >= self._writer._most_rows and not self._source.paused():

@@ -1,0 +1,162 @@
+"""Every part of the path is killed under load: what was spooled is in the database exactly once."""
+
+import asyncio
+import os
+import signal
+import urllib.request
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from scripts.local.ports import HOST, Ports
+from tests.integration.ingest.conftest import WITHIN_S, Platform, Spool, Wire, a_device
+
+BATCHES, ROWS_EACH = 120, 50
+ONCE = """
+select count(*) n, count(distinct ts) keys, sum(active_power_w) total from telemetry where device_key = $1"""
+
+
+async def assert_exactly_once(path: Platform, key: int, rows: int) -> None:
+    """Every sample that was spooled, and no other: the sample number n has the value n."""
+    [found] = await path.fetch(ONCE, key)
+    assert (found["n"], found["keys"]) == (rows, rows)
+    assert found["total"] == rows * (rows - 1) / 2
+
+
+async def test_the_checker_notices_a_row_that_was_removed_by_hand(
+    platform_path: Platform, tenant: str
+) -> None:
+    path, agent = platform_path, a_device(tenant, "site-1", type="agent")
+    await path.know(agent)
+    with path.device(tenant, "site-1") as wire:
+        await Spool(wire, epoch=5, batches=4, rows=10).until_empty()
+    await assert_exactly_once(path, agent.device_key, 40)
+
+    await path.fetch("delete from telemetry where device_key = $1 and active_power_w = 17", agent.device_key)
+
+    with pytest.raises(AssertionError):
+        await assert_exactly_once(path, agent.device_key, 40)
+
+
+@pytest.mark.parametrize("part", ["ingest-writer", "ingest-gateway", "mosquitto", "kafka", "postgres"])
+async def test_nothing_is_lost_or_doubled_when_a_part_is_killed(
+    platform_path: Platform, tenant: str, part: str
+) -> None:
+    path, agent = platform_path, a_device(tenant, "site-1", type="agent")
+    await path.know(agent)
+
+    with path.device(tenant, "site-1") as wire:
+        spool = Spool(wire, epoch=5, batches=BATCHES, rows=ROWS_EACH)
+        await spool.send(BATCHES // 3)
+        wire.committed(5, 1, ROWS_EACH)  # the path is at work
+        sending = asyncio.create_task(spool.send())
+        await asyncio.to_thread(path.stack.kill_part, part, signal.SIGKILL)
+        await sending
+        await asyncio.to_thread(path.stack.start, part)
+        await spool.until_empty()
+
+    await assert_exactly_once(path, agent.device_key, BATCHES * ROWS_EACH)
+
+
+async def test_a_simple_devices_messages_wait_in_the_broker_while_kafka_is_away(
+    platform_path: Platform, tenant: str
+) -> None:  # P-045
+    path, sensor = platform_path, a_device(tenant, "sensor-001")
+    await path.know(sensor)
+    messages = QUEUE_SIZE * 3
+    paused = await metric(path.stack.ports.gateway_health, "ingest_pauses_total")
+
+    with path.device(tenant, "sensor-001") as wire:
+        await asyncio.to_thread(path.stack.kill_part, "kafka", signal.SIGKILL)
+        for number in range(messages):
+            wire.send({"metrics": {"temp_c": number}})
+        await until_metric(path.stack.ports.gateway_health, "ingest_queue_depth", QUEUE_SIZE)
+        assert await metric(path.stack.ports.gateway_health, "ingest_pauses_total") == paused + 1
+        await asyncio.to_thread(path.stack.start, "kafka")
+
+    query = "select count(distinct temp_c) from telemetry where device_key = $1"
+    await path.until(query, sensor.device_key, is_true=lambda count: count == messages)
+
+
+async def test_a_writer_that_slept_through_a_rebalance_writes_nothing_twice(
+    platform_path: Platform, tenant: str
+) -> None:
+    path, agent = platform_path, a_device(tenant, "site-1", type="agent")
+    await path.know(agent)
+    path.stack.stop_part("ingest-writer")
+
+    async with another_writer(path, TIMESCALE_FLUSH_INTERVAL_MS="5000", TIMESCALE_BATCH_SIZE="100000") as (
+        zombie, health,
+    ):  # fmt: skip
+        await until_ready(health)
+        with path.device(tenant, "site-1") as wire:
+            spool = Spool(wire, epoch=5, batches=20, rows=50)
+            await spool.send()
+            await until_metric(health, "ingest_buffered_rows", 1_000)
+            os.kill(zombie, signal.SIGSTOP)
+            await asyncio.to_thread(path.stack.start, "ingest-writer")
+            await committed(wire, 1_000)
+            os.kill(zombie, signal.SIGCONT)
+            # Awake again, it has to find out that what it holds is not its own any more.
+            await until_metric(health, "ingest_buffered_rows", 0)
+            await spool.until_empty()
+
+    await assert_exactly_once(path, agent.device_key, 1_000)
+
+
+QUEUE_SIZE = 50
+"""INGEST_QUEUE_SIZE of these tests."""
+
+
+async def committed(wire: Wire, last: int) -> None:
+    await asyncio.to_thread(wire.committed, 5, 1, last)
+
+
+@asynccontextmanager
+async def another_writer(path: Platform, **settings: str) -> AsyncIterator[tuple[int, int]]:
+    """A second writer process: its pid and the port of its metrics."""
+    health = Ports.free().writer_health
+    environment = path.stack.service_env("ingest-writer") | settings | {"HEALTH_PORT": str(health)}
+    process = await asyncio.create_subprocess_exec(
+        "python", "-m", "services.ingest", "writer",
+        env={**os.environ, **environment}, stdout=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        yield process.pid, health
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def metric(port: int, name: str) -> float:
+    """Sum over all labels; -1 when there is no answer."""
+
+    def ask() -> float:
+        with urllib.request.urlopen(f"http://{HOST}:{port}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.split("{")[0].split()[0] == name)
+
+    try:
+        return await asyncio.to_thread(ask)
+    except OSError:
+        return -1
+
+
+async def until_metric(port: int, name: str, wanted: float) -> None:
+    async with asyncio.timeout(WITHIN_S):
+        while await metric(port, name) != wanted:
+            await asyncio.sleep(0.1)
+
+
+async def until_ready(port: int) -> None:
+    def is_ready() -> bool:
+        try:
+            with urllib.request.urlopen(f"http://{HOST}:{port}/health/ready", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    async with asyncio.timeout(WITHIN_S):
+        while not await asyncio.to_thread(is_ready):
+            await asyncio.sleep(0.1)
