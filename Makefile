@@ -77,7 +77,7 @@ lock: ## Write requirements.txt, and the three derived from it for the images, f
 	$(LOCK) --no-annotate -c requirements.txt -o services/requirements.txt \
 		$(foreach part,ingest controller provisioning api escalation migrate,--extra $(part))
 	$(LOCK) --no-annotate -c requirements.txt -o edge_agent/requirements.txt --extra edge
-	$(LOCK) --no-annotate -c requirements.txt -o edge_agent/fleet/requirements.txt --extra fleet
+	$(LOCK) --no-annotate -c requirements.txt -o edge_agent/fleet/requirements.txt --extra edge --extra fleet
 
 up: ## The same platform in Docker, with EMQX and TimescaleDB
 	$(COMPOSE) $(DEV) up -d --build --wait
