@@ -15,8 +15,8 @@ help: ## Show this
 setup: ## Install what is missing: servers, Java, Node, .venv, Kafka's jars, Compose v2
 	@scripts/setup.sh
 
-demo: setup ## Everything with a small fleet and a live view; Ctrl-C ends it (DURATION=120 ends it by itself)
-	@$(PYTHON) -m scripts.demo $(if $(DURATION),--duration $(DURATION))
+demo: setup ## Everything with a small fleet and a live view; Ctrl-C ends it (DURATION=120 ends it by itself, SPEED=60 hurries the hardware)
+	@$(PYTHON) -m scripts.demo $(if $(DURATION),--duration $(DURATION)) $(if $(SPEED),--speed $(SPEED))
 
 start: setup ## Start PostgreSQL, Redis, Mosquitto, Kafka and the services in the background
 	@$(PYTHON) -m scripts.local up

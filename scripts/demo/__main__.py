@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from scripts.demo.observe import Observer
 from scripts.demo.sink import Sink
 from scripts.demo.view import render
 from scripts.local.part import ROOT
-from scripts.local.ports import HOST, Ports
+from scripts.local.ports import HOST, Ports, port_offset
 from scripts.local.problem import Problem
 from scripts.local.stack import Stack
 
@@ -39,26 +40,26 @@ def main() -> None:
         epilog="OVERWATT_HOME, MQTT_PORT, API_PORT, FLEET_PORT ... move it beside another one.",
     )
     parser.add_argument("--duration", type=float, help="end by itself after so many seconds, and judge")
+    parser.add_argument("--speed", type=float, default=1.0, help="let the hardware live so many times faster")
     parser.add_argument("--picture", type=Path, help="save the last view as an SVG picture")
     arguments = parser.parse_args()
     # SIGTERM takes the same way out as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     home = Path(os.environ.get("OVERWATT_HOME") or ROOT / ".local")
     try:
-        verdict = run(home, Ports.from_environment(os.environ), arguments.duration, arguments.picture)
+        verdict = run(home, Ports.from_environment(os.environ), arguments)
     except Problem as problem:
         sys.exit(f"Error: {problem}")
     except KeyboardInterrupt:
         print("Stopped; no process is left.")
         return
-    if verdict:
-        print("\n".join(verdict.lines()))
-        sys.exit(0 if verdict.passed else 1)
+    print("\n".join(verdict.lines()))
+    sys.exit(0 if verdict.passed else 1)
 
 
-def run(home: Path, ports: Ports, duration_s: float | None, picture: Path | None) -> Verdict | None:
+def run(home: Path, ports: Ports, wanted: argparse.Namespace) -> Verdict:
     """Everything between two prompts."""
-    first = _port("FLEET_PORT", 15020)
+    first = _port("FLEET_PORT", 15020 + port_offset(os.environ))
     devices = range(first, first + hardware.asset_count())
     assets = home / "demo" / "assets.yaml"
     with ExitStack() as on_exit:
@@ -66,56 +67,71 @@ def run(home: Path, ports: Ports, duration_s: float | None, picture: Path | None
         stack = on_exit.enter_context(
             Stack(home, ports, service_environment=_settings(assets, sink), command="make demo", say=_say)
         )
-        # From here on a second Ctrl-C must not leave anything behind.
+        # While things are being stopped a second Ctrl-C must not leave any behind.
         on_exit.callback(signal.signal, signal.SIGINT, signal.SIG_IGN)
         hardware.require_free(devices, "make demo")
         sites = hardware.write_assets(assets, list(devices))
         _say("Starting real components, then our services:")
         stack.up()
         _say("  fleet: starting (the first time it computes a year of weather and load)")
-        on_exit.enter_context(hardware.fleet(stack, assets))
+        on_exit.enter_context(hardware.fleet(stack, assets, speed=wanted.speed))
         for site in sites:
             on_exit.enter_context(hardware.agent(stack, site, assets))
         sink.secrets.append(_register(stack, sink.url))
-        return asyncio.run(show(stack, sink, duration_s, picture))
+        console = Console(record=wanted.picture is not None, width=118 if wanted.picture else None)
+        on_exit.callback(signal.signal, signal.SIGINT, signal.SIG_IGN)
+        verdict = asyncio.run(show(stack, sink, console, wanted.duration))
+        if wanted.picture:
+            save_picture(console, wanted.picture)
+        return verdict
 
 
-async def show(stack: Stack, sink: Sink, duration_s: float | None, picture: Path | None) -> Verdict | None:
-    """The live view, and the story by the clock. Returns a verdict when `duration_s` is over."""
+async def show(stack: Stack, sink: Sink, console: Console, duration_s: float | None) -> Verdict:
+    """The live view, and the story by the clock; ends with a verdict when `duration_s` is over."""
     env = stack.env()
     observer = Observer(env["API_URL"], env["DATABASE_URL"], lambda: len(sink.opened()))
-    addresses = (
-        ("API", f"{env['API_URL']}/docs"),
-        ("metrics", f"http://{HOST}:{stack.ports.writer_health}/metrics"),
-        ("MQTT", f"mqtt://{HOST}:{stack.ports.mosquitto}"),
-        ("logs", str(stack.home / "log")),
-    )
-    console = Console(record=picture is not None, width=118 if picture else None)
     begun_s = time.monotonic()
     live_s: float | None = None
     done = 0
-    with Live(console=console, auto_refresh=False, screen=console.is_terminal and not picture) as live:
+    with Live(console=console, auto_refresh=False, screen=_is_live(console)) as live:
         while True:
-            snapshot = await observer.snapshot()
+            problems: list[str] = []
             now_s = time.monotonic()
+            if live_s is not None and (step := story.due(now_s - live_s, done)):
+                done += observer.dispatch(step.site_id, step.mw, problems)
+            snapshot = await observer.snapshot(problems)
             if live_s is None and snapshot.assets and all(asset.at for asset in snapshot.assets):
                 live_s = now_s + SETTLE_S
-            if live_s is not None and (step := story.due(now_s - live_s, done)):
-                await asyncio.to_thread(observer.dispatch, step.site_id, step.mw)
-                done += 1
             title = f"{now_s - begun_s:.0f} s" + ("" if duration_s is None else f" of {duration_s:.0f} s")
-            view = render(snapshot, title=title, addresses=addresses)
-            if console.is_terminal:
+            view = render(snapshot, title=title, addresses=_addresses(stack))
+            if _is_live(console):
                 live.update(view, refresh=True)
             if duration_s is not None and now_s - begun_s > duration_s:
                 break
             await asyncio.sleep(REFRESH_S)
-    if not console.is_terminal or picture:
-        console.print(view)
-    if picture:
-        console.save_svg(str(picture), title="make demo")
+    console.print(view)
     sent = [dispatch for dispatch in observer.dispatches([]) if dispatch.target == SITE]
     return judge(snapshot, site_dispatches=sent[:done], verified_pages=len(sink.opened()))
+
+
+def save_picture(console: Console, path: Path) -> None:
+    """What was printed, as SVG; the fonts that rich names are on somebody else's server."""
+    svg = console.export_svg(title="make demo")
+    path.write_text(re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL))
+
+
+def _is_live(console: Console) -> bool:
+    return console.is_terminal and not console.record
+
+
+def _addresses(stack: Stack) -> list[tuple[str, str]]:
+    logs = stack.home / "log"
+    return [
+        ("API", f"{stack.env()['API_URL']}/docs"),
+        ("metrics", f"http://{HOST}:{stack.ports.writer_health}/metrics"),
+        ("MQTT", f"mqtt://{HOST}:{stack.ports.mosquitto}"),
+        ("logs", str(logs.relative_to(ROOT) if logs.is_relative_to(ROOT) else logs)),
+    ]
 
 
 def _settings(assets: Path, sink: Sink) -> dict[str, str]:

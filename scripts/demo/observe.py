@@ -25,9 +25,8 @@ class Observer:
         self._pages = pages
         self._last: tuple[float, int] | None = None
 
-    async def snapshot(self) -> Snapshot:
+    async def snapshot(self, problems: list[str]) -> Snapshot:
         """One look. What does not answer becomes a line in `problems`, and the rest is still shown."""
-        problems: list[str] = []
         stored = await self._stored(problems)
         rate = self._rate(stored)
         assets = self._ask("/assets", problems) or []
@@ -47,15 +46,20 @@ class Observer:
         """Newest first."""
         return [_dispatch(row) for row in self._ask("/dispatch/history", problems) or []]
 
-    def dispatch(self, site_id: str, mw: float) -> None:
-        """POST one; what is wrong with it raises."""
+    def dispatch(self, site_id: str, mw: float, problems: list[str]) -> bool:
+        """POST one; whether it was accepted."""
         request = urllib.request.Request(
             f"{self._api_url}/dispatch",
             json.dumps({"site_id": site_id, "mw": mw}).encode(),
             {"content-type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
-            answer.read()
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
+                answer.read()
+        except (OSError, urllib.error.URLError) as error:
+            problems.append(f"dispatch of {mw:g} MW to {site_id}: {error}")
+            return False
+        return True
 
     async def _stored(self, problems: list[str]) -> int:
         try:

@@ -34,8 +34,9 @@ def render(snapshot: Snapshot, *, title: str, addresses: Sequence[tuple[str, str
     if snapshot.problems:
         parts.append(Text("\n".join(snapshot.problems), style="yellow"))
     parts.append(Text("   ".join(f"{name} {url}" for name, url in addresses), style="dim"))
+    spaced = [line for part in parts for line in (part, Text(""))][:-1]
     return Panel(
-        Group(*parts), title=f"Overwatt  {title}", subtitle="Ctrl-C stops everything", padding=(1, 2)
+        Group(*spaced), title=f"Overwatt  {title}", subtitle="Ctrl-C stops everything", padding=(1, 2)
     )
 
 

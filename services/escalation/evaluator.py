@@ -158,8 +158,8 @@ def _change(case: Case, turn: Turn) -> Change:
         device=device,
         at_us=turn.at_us,
         summary=(
-            f"{device.device_id}: {rule.metric} {turn.value:g}{unit} "
-            f"{SIGNS[rule.comparison]} {rule.threshold:g}{unit}{lasted}"
+            f"{device.device_id}: {rule.metric} {_plain(turn.value)}{unit} "
+            f"{SIGNS[rule.comparison]} {_plain(rule.threshold)}{unit}{lasted}"
         ),
         details={
             "rule": rule.name,
@@ -176,3 +176,8 @@ def _change(case: Case, turn: Turn) -> Change:
 
 def _iso(at_us: int) -> str:
     return from_us(at_us).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _plain(value: float) -> str:
+    """As a person at night reads it: 7,200,000 and not 7.2e+06."""
+    return f"{value:,.3f}".rstrip("0").rstrip(".")
