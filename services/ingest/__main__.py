@@ -10,6 +10,7 @@ from prometheus_client import REGISTRY as PROMETHEUS
 from overwatt import topics
 from services.ingest.dead_letters import DeadLetterStore
 from services.ingest.flush import Flush
+from services.ingest.heap import keep_heap
 from services.ingest.housekeeping import Housekeeping
 from services.ingest.session import Sessions
 from services.ingest.settings import Settings
@@ -70,6 +71,7 @@ async def gateway(settings: Settings) -> None:
 
 async def writer(settings: Settings) -> None:
     """Wire the writer and run it."""
+    keep_heap()
     kafka, owner = settings.kafka_bootstrap, uuid4()
     async with (
         connect_pool(settings.database_url, name="ingest-writer") as pool,

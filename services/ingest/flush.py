@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from overwatt.reasons import Reason, is_final
 from overwatt.topics import TELEMETRY
-from overwatt.v1.telemetry_pb2 import Ack, Outcome, Range, Record
+from overwatt.v1.telemetry_pb2 import Ack, Outcome, Record
 from services.ingest import metrics, store
 from services.ingest.acks import refusal
 from services.ingest.frames import REASONS, VERDICT, Batch, Frame, Merged, judge, merge
@@ -148,25 +148,28 @@ def settled_ranges(
 
 def outcomes(batch: Batch, verdict: npt.NDArray[np.int8], now: datetime) -> list[Outcome]:
     """An acknowledgement for each sender that numbers its samples; also of what was known before."""
-    acks: dict[int, Ack] = {}
+    told: dict[int, Outcome] = {}
+    now_us = to_us(now)
 
     def ack_of(place: int) -> Ack:
-        if place not in acks:
-            acks[place] = Ack(epoch=batch.senders[place].epoch, server_time_us=to_us(now))
-        return acks[place]
+        if place not in told:
+            tenant, device, epoch = batch.senders[place]
+            told[place] = Outcome(tenant=tenant, device=device)
+            told[place].ack.epoch = epoch
+            told[place].ack.server_time_us = now_us
+        return told[place].ack
 
     numbered = batch.seq > 0
     good = numbered & (verdict == 0)
     for place, ranges in ranges_by_owner(batch.sender[good], batch.seq[good]).items():
-        ack_of(place).committed.extend(Range(first=first, last=last) for first, last in ranges)
+        committed = ack_of(place).committed
+        for first, last in ranges:
+            committed.add(first=first, last=last)
     for number in np.unique(verdict[numbered & (verdict != 0)]).tolist():
         mine = numbered & (verdict == number)
         for place, ranges in ranges_by_owner(batch.sender[mine], batch.seq[mine]).items():
             ack_of(place).refused.append(refusal(REASONS[number - 1], ranges))
-    return [
-        Outcome(tenant=batch.senders[place].tenant, device=batch.senders[place].device, ack=ack)
-        for place, ack in acks.items()
-    ]
+    return list(told.values())
 
 
 def dirty_hours(frame: Frame) -> tuple[list[int], list[int]]:

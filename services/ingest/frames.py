@@ -110,6 +110,8 @@ class Batch:
 
 def joined(arrays: Sequence[npt.NDArray[Any]], dtype: type[S]) -> npt.NDArray[S]:
     """One after the other; also of none."""
+    if len(arrays) == 1:
+        return arrays[0].astype(dtype, copy=False)
     return np.concatenate(arrays).astype(dtype, copy=False) if arrays else np.empty(0, dtype=dtype)
 
 

@@ -28,7 +28,7 @@ class _Group:
         self.times: list[bytes] = []
         self.offsets: list[bytes] = []
         self.quality: list[bytes] = []
-        self.values: list[list[bytes]] = [[] for _ in columns]
+        self.values: list[list[bytes]] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,13 @@ def _append(
     arrived: int,
     rows: int,
 ) -> None:
-    columns = tuple([column.quantity or column.metric for column in block.columns])
+    # Once over the columns: each look at a message of protobuf costs.
+    names: list[int | str] = []
+    values: list[bytes] = []
+    for column in block.columns:
+        names.append(column.quantity or column.metric)
+        values.append(column.values)
+    columns = tuple(names)
     group = groups.get(columns)
     if group is None:
         group = groups[columns] = _Group(columns)
@@ -94,8 +100,7 @@ def _append(
     group.times.append(block.ts_us)
     group.offsets.append(block.seq_offset)
     group.quality.append(block.quality or bytes(rows))
-    for values, column in zip(group.values, block.columns, strict=True):
-        values.append(column.values)
+    group.values.append(values)
 
 
 def _agents(group: _Group) -> _Part:
@@ -112,8 +117,8 @@ def _agents(group: _Group) -> _Part:
         sender=np.repeat(np.array(group.senders, dtype=np.int32), rows),
         quality=np.frombuffer(b"".join(group.quality), dtype=np.uint8).astype(np.int16),
         columns={
-            name: np.frombuffer(b"".join(values), dtype="<f8")
-            for name, values in zip(group.columns, group.values, strict=True)
+            name: np.frombuffer(b"".join([values[place] for values in group.values]), dtype="<f8")
+            for place, name in enumerate(group.columns)
         },
     )
 

@@ -171,7 +171,12 @@ class Telemetry:
     async def _ensure_partitions(self, db: Connection, frame: Frame) -> None:
         self._new_days = set(np.unique(frame.ts_us // DAY_US).tolist()) - self._days
         for day in sorted(self._new_days):
-            await store.ensure_partition(db, date(1970, 1, 1) + timedelta(days=day))
+            try:
+                async with db.transaction():
+                    await store.ensure_partition(db, date(1970, 1, 1) + timedelta(days=day))
+            except DATA_ERRORS:
+                # Retention has dropped this day; its rows will be refused one by one.
+                self._new_days.discard(day)
 
 
 OTHER_COLUMNS: Final = ("series_id", "ts", "value", "quality")
@@ -253,6 +258,6 @@ async def _copy(
     await db.copy_to_table(table, source=_chunks(data), columns=columns, format="binary")
 
 
-async def _chunks(data: bytes) -> AsyncIterator[bytes]:
+async def _chunks(data: memoryview) -> AsyncIterator[Any]:
     for start in range(0, len(data), CHUNK):
         yield data[start : start + CHUNK]

@@ -112,9 +112,9 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]
                         record = _decode(message.value, message.offset)
                         rows = count_rows(record) if record else 0
                         self._buffer.add(partition.partition, message.offset, record, rows, now_s)
-                metrics.LAG.labels(str(partition.partition)).set(
-                    max(0, (self._source.highwater(partition) or 0) - records[-1].offset - 1)
-                )
+                if partition in self._source.assignment():
+                    behind = (self._source.highwater(partition) or 0) - records[-1].offset - 1
+                    metrics.LAG.labels(str(partition.partition)).set(max(0, behind))
             metrics.BUFFERED.set(self._buffer.rows)
             if batches:
                 self._arrived.set()

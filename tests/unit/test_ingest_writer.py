@@ -256,7 +256,7 @@ def test_what_is_encoded_reads_back_the_same(rows: list[tuple[int, int, int, flo
     columns = list(zip(*rows, strict=True)) or [()] * 5
     arrays = [np.array(c, dtype=d) for c, d in zip(columns, ("i4", "i8", "i2", "f8", "f8"), strict=True)]
 
-    read = parse_copy(encode(arrays))
+    read = parse_copy(bytes(encode(arrays)))
 
     expected = [
         [
