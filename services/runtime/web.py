@@ -99,6 +99,7 @@ def furnish(app: FastAPI, statuses: Mapping[type[Exception], int] | None = None)
     @app.exception_handler(HTTPException)
     async def refused_by_framework(request: Request, error: HTTPException) -> JSONResponse:
         sentences = {
+            400: "the request cannot be read; its body must be JSON in UTF-8, nested a few levels at most",
             404: f"there is no route {request.url.path}; /docs lists them",
             405: f"{request.method} is not possible on {request.url.path}; /docs lists what is",
         }
