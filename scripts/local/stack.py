@@ -88,7 +88,7 @@ class Stack:
 
     def refuse_second_start(self) -> None:
         """Raise when parts of an earlier start still run here."""
-        running = [status.part for status in self.status() if status.state == "running"]
+        running = [name for name in (*self._names(), *self._guests()) if self._is_running(name)]
         if running:
             raise Problem(
                 f"Overwatt runs already in {self.home} ({', '.join(running)}): `make stop` ends it, or run a "
@@ -148,10 +148,11 @@ class Stack:
 
     def stop(self) -> None:
         """End all that runs, services first; no process stays."""
-        for name in reversed(self._names()):
+        guests = self._guests()
+        for name in (*guests, *reversed(self._names())):
             if self._is_running(name):
                 self._say(f"  {name}: stopping")
-                self.stop_part(name)
+                self._end(name, signal.SIGTERM if name in guests else self._part(name).stop_signal)
             self._pid_file(name).unlink(missing_ok=True)
 
     def remove_data(self) -> None:
@@ -197,6 +198,11 @@ class Stack:
 
     def _names(self) -> list[str]:
         return [*COMPONENTS, *(service.name for service in services.SERVICES)]
+
+    def _guests(self) -> list[str]:
+        """What the demo started beside the parts; it ends them itself, unless it was killed."""
+        remembered = sorted(file.stem for file in (self.home / "run").glob("*.pid"))
+        return [name for name in remembered if name not in self._names()]
 
     def _part(self, name: str) -> Part:
         for known, make in (("postgres", postgres.part), ("redis", redis.part), ("kafka", kafka.part)):

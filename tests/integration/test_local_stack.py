@@ -6,13 +6,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from scripts.local.part import elsewhere
 from scripts.local.ports import HOST, VARIABLES, Ports
-from scripts.local.process import wait_until
+from scripts.local.process import spawn, wait_until, write_pid
 from scripts.local.stack import COMPONENTS, Stack
 
 ROOT = Path(__file__).parents[2]
@@ -54,9 +55,12 @@ def only_line(done: "subprocess.CompletedProcess[str]") -> str:
 
 
 def processes_of(home: Path) -> list[str]:
-    """Command lines that mention the home, but for this test's own."""
-    lines = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True).stdout.splitlines()
-    return [line for line in lines if str(home) in line]
+    """Command lines that mention the home. Not from `ps`: a small Debian has none."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            found.append(path.read_text(errors="replace").replace("\0", " "))
+    return [line for line in found if str(home) in line]
 
 
 def test_it_starts_says_what_runs_refuses_a_second_start_and_stops_without_a_trace(
@@ -93,10 +97,7 @@ def test_a_killed_part_is_seen_and_comes_back_with_its_data(home: Path, ports: P
 
         assert died == set(COMPONENTS)
         assert stack.sql("select a from kept") == "1"
-        files = subprocess.run(
-            ["find", str(home), "-name", "meta.properties"], capture_output=True, text=True
-        )
-        assert len(files.stdout.split()) == 1
+        assert len(list(home.rglob("meta.properties"))) == 1
 
     assert processes_of(home) == []
 
@@ -292,6 +293,24 @@ def test_an_interrupted_start_leaves_no_process(local: Command, home: Path, port
     assert processes_of(home) == []
     assert local("start", "postgres").returncode == 0
     assert local("stop").returncode == 0
+
+
+def test_stop_ends_also_what_a_killed_demo_left_behind(local: Command, home: Path) -> None:
+    agent = spawn(
+        [sys.executable, "-c", "import time; time.sleep(60)", str(home)],
+        environment=os.environ,
+        directory=ROOT,
+        log_file=home / "log" / "agent-park.log",
+    )
+    write_pid(home / "run" / "agent-park.pid", agent)
+
+    second = only_line(local("start"))
+    stopped = local("stop")
+
+    assert f"Overwatt runs already in {home} (agent-park): `make stop` ends it" in second
+    assert stopped.returncode == 0, stopped.stderr
+    assert not agent.is_alive
+    assert processes_of(home) == []
 
 
 def test_each_database_of_a_test_is_its_own_and_migrated(
