@@ -34,19 +34,25 @@ find_python() {
   done
 }
 
-jars_ok() { [ -n "${KAFKA_HOME:-}" ] || cmp -s scripts/local/kafka/pom.xml .local/kafka/pom.xml; }
+jars_ok() {
+  [ -n "${KAFKA_HOME:-}" ] ||
+    { cmp -s scripts/local/kafka/pom.xml .local/kafka/pom.xml && ls .local/kafka/libs/kafka_*.jar >/dev/null 2>&1; }
+}
 
 missing_packages() {
   [ -n "${PG_BIN:-}" ] || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || echo postgresql
   sbin redis-server || echo redis-server
   sbin mosquitto || echo mosquitto
   has mosquitto_pub || echo mosquitto-clients
+  has curl || echo curl
   java_ok || echo default-jre-headless
   jars_ok || has mvn || echo maven
   [ -n "$(find_python)" ] || echo python3-venv
   node_ok || echo nodejs npm
 }
 
+# A sudo that is here may still refuse this user; where it wants a password it asks on the terminal.
+may_install() { [ "$(id -u)" = 0 ] || { has sudo && sudo true 2>>"$log"; }; }
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
 # Debian starts a server as soon as it is installed; ours run from our own configuration instead.
@@ -70,8 +76,7 @@ install_packages() {
   packages=$(missing_packages | xargs)
   [ -n "$packages" ] || return 0
   has apt-get || fail "this machine has no apt-get: install the likes of $packages by hand, then run it again"
-  [ "$(id -u)" = 0 ] || has sudo ||
-    fail "$packages missing, and no root or sudo to install them: ask for \`apt-get install $packages\`"
+  may_install || fail "$packages missing, and no root or sudo to install them: ask for \`apt-get install $packages\`"
   say "installing $packages (about a minute; details in $log)"
   hold_services
   local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300)
@@ -85,7 +90,8 @@ install_packages() {
     case $service in postgresql | redis-server | mosquitto) logged as_root systemctl disable "$service" || true ;; esac
   done
   packages=$(missing_packages | xargs)
-  [ -z "$packages" ] || fail "$packages still missing or too old (Java 17, Node 18, Python 3.11): install newer ones by hand"
+  [ -z "$packages" ] ||
+    fail "$packages still missing or too old (Java 17, Node 18, Python 3.11): install newer ones by hand${JAVA_HOME:+, unset JAVA_HOME=$JAVA_HOME}"
 }
 
 make_environment() {
@@ -144,6 +150,8 @@ fetch_compose() {
   fi
 }
 
+exec 9>.local/setup.lock
+flock -n 9 || { say "waiting for another set-up in this directory"; flock 9; }
 install_packages
 make_environment
 fetch_kafka
