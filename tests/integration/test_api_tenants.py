@@ -77,13 +77,17 @@ async def test_every_route_but_health_wants_to_know_who_asks(
             assert answer.status_code == 401
 
 
+@pytest.mark.parametrize("role", ["api", "iot"])
 async def test_a_store_that_asks_for_another_tenant_gets_nothing(
-    role_url: Callable[[str], str], dispatch_ids: dict[str, str]
+    role_url: Callable[[str], str], dispatch_ids: dict[str, str], role: str
 ) -> None:
-    """The bug that isolation must bear: the statements run with a filter for the wrong tenant."""
+    """The bug that isolation must bear: the statements run with a filter for the wrong tenant.
+
+    Also where the api was given the owner's URL, which is DATABASE_URL's default (P-038).
+    """
     start, end = LAST_HOUR - timedelta(hours=2), NOW + timedelta(minutes=1)
     metrics = ["soc_pct"]
-    async with connect_pool(role_url("api"), name="test") as pool:
+    async with connect_pool(role_url(role), name="test") as pool:
 
         async def everything(filtered: str, seen: str) -> list[Any]:
             bess = f"{filtered}-bess"

@@ -2,12 +2,15 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import httpx2
 import jwt
 import pytest
 
+from services.api.app import make_app
 from services.api.auth import Policy, Unknown, identify
+from services.api.caller import Parts
 from services.api.tokens import Identity, make_token, signing_key
 from services.runtime.errors import Invalid
 
@@ -167,3 +170,13 @@ def test_production_has_the_key_that_it_is_given_and_no_other(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(SystemExit, match="API_TOKEN_KEY is too short"):
         signing_key("short", tmp_path, in_production=True)
+
+
+async def test_the_door_asks_who_is_there_by_the_sockets_address() -> None:
+    parts = Parts(pool=cast(Any, None), controller=cast(Any, None), policy=DEVELOPMENT)
+    elsewhere = httpx2.ASGITransport(app=make_app(parts, []), client=("203.0.113.7", 40_000))
+
+    async with httpx2.AsyncClient(transport=elsewhere, base_url="http://127.0.0.1:3001") as http:
+        for headers in ({}, {"X-Forwarded-For": "127.0.0.1"}, {"Forwarded": "for=127.0.0.1"}):
+            answer = await http.get("/assets", headers=headers)
+            assert (answer.status_code, answer.json()["field"]) == (401, "Authorization")
