@@ -87,11 +87,12 @@ def list_drivers(*, as_json: bool) -> None:
 def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(
         prog="python -m edge_agent",
+        usage="python -m edge_agent [-h] [run | read | drivers] ...",
         description="Reads devices, keeps every sample until the cloud has it, and obeys dispatch.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = root.add_subparsers(dest="command", metavar="{run,read,drivers}")
+    commands = root.add_subparsers(dest="command", title="commands", metavar="", prog="python -m edge_agent")
     commands.add_parser("run", help="run the agent (this is also what happens without a command)")
     reading = commands.add_parser("read", help="say what stands at an address: models and values")
     reading.add_argument("--host", required=True, help="name or address of the device")

@@ -10,6 +10,7 @@ A cursor walks through the spool, oldest first. Whatever becomes backlog again m
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Final
 
 from edge_agent.batch import MAX_ROWS, Packed, pack
@@ -114,10 +115,9 @@ class Sender:
             self._changed.clear()
             if self._may_send_backlog(self._now()):
                 continue
-            try:
-                await asyncio.wait_for(self._changed.wait(), max(self._wait_s(), 0.01))
-            except TimeoutError:
-                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(self._wait_s(), 0.01)):
+                    await self._changed.wait()
 
     def _may_send_backlog(self, now_s: float) -> bool:
         return (

@@ -68,7 +68,7 @@ class Window:
         late = [n for n, flight in self._flights.items() if now_s - flight.sent_s >= self._wait_s()]
         if not late:
             return []
-        if self.is_probing or self._heard_s < min(self._flights[n].sent_s for n in late):
+        if self._heard_s < min(self._flights[n].sent_s for n in late):
             self.is_probing = True
             self._probe_at_s = now_s + probe_delay_s(self._failures, self._jitter())
             self._failures += 1

@@ -39,7 +39,8 @@ class Connection:
     async def open(self) -> None:
         """Raises Unavailable."""
         try:
-            is_open = await asyncio.wait_for(self._client.connect(), self._timeout_s + 1)
+            async with asyncio.timeout(self._timeout_s + 1):
+                is_open = await self._client.connect()
         except (OSError, ModbusException, TimeoutError) as error:
             raise Unavailable(f"cannot connect to {self.address}: {error}") from error
         if not is_open:
