@@ -25,7 +25,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", required=True)
     options = parser.parse_args(arguments)
     if not options.tenant or not options.device:
-        parser.error("TENANT and DEVICE are both needed, e.g. make device TENANT=tenant-a DEVICE=sensor-001")
+        print(
+            "Error: TENANT and DEVICE are both needed: make device TENANT=tenant-a DEVICE=sensor-001",
+            file=sys.stderr,
+        )
+        return 1
     port = os.environ.get("PROVISIONING_PORT") or str(8081 + int(os.environ.get("PORT_OFFSET") or 0))
     address = os.environ.get("PROVISIONING_URL") or f"http://127.0.0.1:{port}"
     key = os.environ.get("PROVISION_ADMIN_KEY") or "change-me-now"

@@ -26,6 +26,9 @@ COMMANDS: Final = {
     "reset": "remove data and logs",
 }
 
+MAKE: Final = {"up": "start", "down": "stop"}
+"""What people type, where it is called otherwise."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command and say in one line what is wrong."""
@@ -36,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        stack = a_stack(f"make {'stop' if options.command in ('stop', 'down') else 'start'}")
+        stack = a_stack(f"make {MAKE.get(options.command, options.command)}")
         run(stack, options.command, options.parts, yes=options.yes)
     except Problem as problem:
         print(f"Error: {problem}", file=sys.stderr)

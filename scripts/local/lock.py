@@ -3,9 +3,13 @@
 import fcntl
 import os
 from pathlib import Path
+from typing import Final
 
 from scripts.local.part import ROOT
 from scripts.local.problem import Problem
+
+ENDING: Final = ("make stop", "make reset")
+"""A second platform is no help to whoever types one of these."""
 
 
 class HomeLock:
@@ -32,9 +36,10 @@ class HomeLock:
         except BlockingIOError:
             holder = os.read(handle, 200).decode().strip() or "another command"
             os.close(handle)
+            second = f", or run a second platform beside it: {beside(self._home, self._command)}"
             raise Problem(
-                f"{self._home} is in use by {holder}: end that first (Ctrl-C in its terminal), or run a "
-                f"second platform beside it: {beside(self._home, self._command)}"
+                f"{self._home} is in use by {holder}: end that first (Ctrl-C in its terminal)"
+                f"{'' if self._command in ENDING else second}"
             ) from None
         os.truncate(handle, 0)
         os.write(handle, f"`{self._command}` (pid {os.getpid()})".encode())

@@ -156,9 +156,10 @@ def test_a_taken_port_is_told_before_anything_starts(local: Command, home: Path,
 
 def test_a_home_that_the_demo_uses_is_refused_by_name(local: Command, home: Path, ports: Ports) -> None:
     with Stack(home, ports, command="make demo"):
-        told = [only_line(local(command)) for command in ("start", "stop", "up")]
+        told = {command: only_line(local(command)) for command in ("start", "stop", "up", "reset")}
 
-    assert all(f"is in use by `make demo` (pid {os.getpid()})" in line for line in told)
+    assert all(f"is in use by `make demo` (pid {os.getpid()})" in line for line in told.values())
+    assert {command for command, line in told.items() if "beside" in line} == {"start", "up"}
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,7 @@ def test_a_service_that_is_not_there_is_told_with_what_to_do() -> None:
 
 
 @pytest.mark.parametrize("given", [["--tenant", "", "--device", "x"], ["--tenant", "x", "--device", ""]])
-def test_both_names_are_needed(given: list[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(given)
+def test_both_names_are_needed(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(given) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("Error: TENANT and DEVICE are both needed")
