@@ -210,6 +210,7 @@ async def test_a_killed_agent_loses_nothing_that_it_spooled(
     async with an_agent(tmp_path, "killed", mosquitto) as (agent, cloud):
         await until(lambda: len(cloud.samples) >= 10)
         agent.kill()
+        await until(lambda: cloud.kinds()[-1] == Status.GONE)  # what it had sent has arrived by then
         spooled = agent.spooled()
         (epoch,) = {epoch for epoch, _ in spooled}
         lowest = min(seq for _, seq in spooled)
