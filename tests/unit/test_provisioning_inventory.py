@@ -84,6 +84,12 @@ def test_a_state_that_a_person_set_is_left_alone(state: str) -> None:
     assert not changes(in_state(file, "bess-1", state), file)
 
 
+def test_what_was_erased_is_not_written_again_whatever_the_file_says() -> None:
+    before = in_state(a_file(an_asset()), "bess-1", "erased")
+
+    assert not changes(before, a_file(an_asset(max_mw=50, min_mw=-50)))
+
+
 def test_a_new_name_of_a_site_concerns_all_its_devices_since_they_are_told_with_it() -> None:
     made = changes(a_file(an_asset()), a_file(an_asset(), name="New name"))
 
