@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from scripts.demo.facts import Verdict, judge
 from scripts.demo.observe import Observer
 from scripts.demo.sink import Sink
 from scripts.demo.view import render
+from scripts.local.leaving import ignore_signals, raise_on_signals
 from scripts.local.part import ROOT
 from scripts.local.ports import HOST, Ports, port_offset
 from scripts.local.problem import Problem
@@ -43,8 +43,7 @@ def main() -> None:
     parser.add_argument("--speed", type=float, default=1.0, help="let the hardware live so many times faster")
     parser.add_argument("--picture", type=Path, help="save the last view as an SVG picture")
     arguments = parser.parse_args()
-    # SIGTERM takes the same way out as Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    raise_on_signals()
     home = Path(os.environ.get("OVERWATT_HOME") or ROOT / ".local")
     try:
         verdict = run(home, Ports.from_environment(os.environ), arguments)
@@ -67,8 +66,7 @@ def run(home: Path, ports: Ports, wanted: argparse.Namespace) -> Verdict:
         stack = on_exit.enter_context(
             Stack(home, ports, service_environment=_settings(assets, sink), command="make demo", say=_say)
         )
-        # While things are being stopped a second Ctrl-C must not leave any behind.
-        on_exit.callback(signal.signal, signal.SIGINT, signal.SIG_IGN)
+        on_exit.callback(ignore_signals)
         hardware.require_free(devices, "make demo")
         sites = hardware.write_assets(assets, list(devices))
         _say("Starting real components, then our services:")
@@ -79,7 +77,7 @@ def run(home: Path, ports: Ports, wanted: argparse.Namespace) -> Verdict:
             on_exit.enter_context(hardware.agent(stack, site, assets))
         sink.secrets.append(_register(stack, sink.url))
         console = Console(record=wanted.picture is not None, width=118 if wanted.picture else None)
-        on_exit.callback(signal.signal, signal.SIGINT, signal.SIG_IGN)
+        on_exit.callback(ignore_signals)
         verdict = asyncio.run(show(stack, sink, console, wanted.duration))
         if wanted.picture:
             save_picture(console, wanted.picture)

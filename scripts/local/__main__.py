@@ -3,13 +3,13 @@
 import argparse
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
 from scripts.local import postgres
+from scripts.local.leaving import raise_on_signals
 from scripts.local.part import ROOT
 from scripts.local.ports import HOST, Ports
 from scripts.local.problem import Problem
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("parts", nargs="*", help="such as postgres, kafka, ingest-writer")
     parser.add_argument("--yes", action="store_true", help="do not ask (reset)")
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
+    raise_on_signals()
     try:
         stack = a_stack(f"make {MAKE.get(options.command, options.command)}")
         run(stack, options.command, options.parts, yes=options.yes)
@@ -77,10 +77,6 @@ def run(stack: Stack, command: str, parts: Sequence[str], *, yes: bool) -> None:
                 print(f"export {name}={shlex.quote(value)}")
         case "reset":
             _reset(stack, yes=yes)
-
-
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def _start(stack: Stack, work: Callable[[], None], *, fresh: bool) -> None:

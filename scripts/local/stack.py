@@ -151,7 +151,9 @@ class Stack:
         guests = self._guests()
         for name in (*guests, *reversed(self._names())):
             if self._is_running(name):
-                self._say(f"  {name}: stopping")
+                # Whoever would read it may have closed the terminal.
+                with suppress(OSError):
+                    self._say(f"  {name}: stopping")
                 self._end(name, signal.SIGTERM if name in guests else self._part(name).stop_signal)
             self._pid_file(name).unlink(missing_ok=True)
 

@@ -276,7 +276,10 @@ def test_what_is_not_installed_is_told_with_what_to_do(
     assert reason in only_line(local("start", part, **settings))
 
 
-def test_an_interrupted_start_leaves_no_process(local: Command, home: Path, ports: Ports) -> None:
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_start_leaves_no_process_though_nobody_reads_what_it_says(
+    local: Command, home: Path, ports: Ports, signum: signal.Signals
+) -> None:
     settings = {variable: str(getattr(ports, name)) for name, variable in VARIABLES.items()}
     starting = subprocess.Popen(
         [sys.executable, "-m", "scripts.local", "start"],
@@ -286,9 +289,12 @@ def test_an_interrupted_start_leaves_no_process(local: Command, home: Path, port
         text=True,
     )
     assert wait_until(lambda: (home / "run" / "kafka.pid").exists(), 30)
+    assert starting.stdout
+    starting.stdout.close()
 
-    starting.send_signal(signal.SIGINT)
-    starting.communicate(timeout=60)
+    starting.send_signal(signum)
+    starting.send_signal(signum)
+    starting.wait(timeout=60)
 
     assert starting.returncode == 130
     assert processes_of(home) == []
