@@ -73,6 +73,7 @@ trap 'exit 130' INT TERM
 
 install_packages() {
   local packages
+  [ -z "${JAVA_HOME:-}" ] || java_ok || fail "JAVA_HOME=$JAVA_HOME has no Java 17 or newer: unset it, or name one that has"
   packages=$(missing_packages | xargs)
   [ -n "$packages" ] || return 0
   has apt-get || fail "this machine has no apt-get: install the likes of $packages by hand, then run it again"
@@ -91,7 +92,7 @@ install_packages() {
   done
   packages=$(missing_packages | xargs)
   [ -z "$packages" ] ||
-    fail "$packages still missing or too old (Java 17, Node 18, Python 3.11): install newer ones by hand${JAVA_HOME:+, unset JAVA_HOME=$JAVA_HOME}"
+    fail "$packages still missing or too old (Java 17, Node 18, Python 3.11): install newer ones by hand"
 }
 
 make_environment() {

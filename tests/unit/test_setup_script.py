@@ -113,18 +113,28 @@ def test_a_machine_without_apt_is_told_what_to_install_by_hand(setup: Setup, clo
     assert "no apt-get: install the likes of mosquitto-clients by hand" in only_line(setup())
 
 
-def test_a_java_that_stays_too_old_is_told_with_the_variable_that_names_it(setup: Setup, clone: Path) -> None:
-    home = clone / "java-11"
-    (home / "bin").mkdir(parents=True)
+def test_a_java_home_that_is_too_old_or_empty_is_told_before_anything_is_installed(
+    setup: Setup, clone: Path
+) -> None:
+    old = clone / "java-11/bin/java"
+    old.parent.mkdir(parents=True)
     program(clone, "java", JAVA_11)
-    (clone / "bin/java").rename(home / "bin/java")
+    (clone / "bin/java").rename(old)
+
+    for home in (clone / "java-11", Path("/nowhere")):
+        assert only_line(setup(JAVA_HOME=str(home))) == (
+            f"setup: JAVA_HOME={home} has no Java 17 or newer: unset it, or name one that has"
+        )
+
+
+def test_a_java_that_the_packages_do_not_make_newer_is_told(setup: Setup, clone: Path) -> None:
+    program(clone, "java", JAVA_11)
     program(clone, "apt-get", "exit 0")
     program(clone, "sudo", "exit 0")
 
-    told = only_line(setup(JAVA_HOME=str(home)))
+    told = only_line(setup())
 
     assert told.startswith("setup: default-jre-headless still missing or too old (Java 17")
-    assert told.endswith(f"unset JAVA_HOME={home}")
 
 
 def test_kafka_is_fetched_again_when_its_jars_are_gone(setup: Setup, clone: Path) -> None:
