@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from overwatt.v1.telemetry_pb2 import Block, Column, Record
-from services.ingest.copy_format import column_sets, encode, timestamps
+from services.ingest.copy_format import arrays_of, column_sets, encode
 from services.ingest.flush import dirty_hours, known_rows, outcomes, settled_ranges
 from services.ingest.frames import judge, merge
 from services.ingest.gather import count_rows, gather
@@ -69,19 +69,10 @@ def flush(payloads: list[bytes]) -> tuple[int, int]:
     known = known_rows(batch, {place: [(1, SAMPLES * 1_000)] for place in range(len(batch.senders))})
     now_us = to_us(NOW)
     verdict = judge(batch.frame, now_us=now_us, oldest_us=now_us - 80 * 86_400_000_000)
-    frame = merge(batch.frame.take(np.flatnonzero(~known & (verdict == 0)))).frame
+    frame = merge(batch.frame.where(~known & (verdict == 0))).frame
     size = 0
-    for names, places in column_sets(frame.values, len(frame)):
-        size += len(
-            encode(
-                [
-                    frame.key[places],
-                    timestamps(frame.ts_us[places]),
-                    frame.quality[places],
-                    *(frame.values[name][places] for name in names),
-                ]
-            )
-        )
+    for names, stored in column_sets(frame.values, len(frame)):
+        size += len(encode(arrays_of(frame.where(stored), names)))
     settled_ranges(batch, verdict, known)
     dirty_hours(frame)
     outcomes(batch, verdict, NOW)

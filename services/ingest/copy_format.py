@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from services.ingest.frames import Frame
 from services.ingest.ranges import Bools, Ints
 
 HEADER: Final = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
@@ -27,6 +28,11 @@ MOST_SETS: Final = 8
 def timestamps(us: Ints) -> Ints:
     """As PostgreSQL stores them."""
     return us - EPOCH_US
+
+
+def arrays_of(frame: Frame, names: Sequence[str]) -> list[npt.NDArray[Any]]:
+    """Columns of `telemetry`: device_key, ts, quality, and these."""
+    return [frame.key, timestamps(frame.ts_us), frame.quality, *(frame.values[name] for name in names)]
 
 
 def encode(columns: Sequence[npt.NDArray[Any]]) -> memoryview:
@@ -65,22 +71,22 @@ def _without_nulls(table: npt.NDArray[np.void], nulls: list[tuple[int, Bools]]) 
 
 def column_sets(
     values: Mapping[str, npt.NDArray[np.float64]], rows: int
-) -> Iterator[tuple[tuple[str, ...], Ints]]:
-    """Rows by the columns that they fill: (columns, places of the rows, in order)."""
+) -> Iterator[tuple[tuple[str, ...], Bools]]:
+    """Rows by the columns that they fill: (columns, which rows)."""
     names = tuple(values)
     present = {name: ~np.isnan(column) for name, column in values.items()}
     if all(filled.all() for filled in present.values()):
-        yield names, np.arange(rows)
+        yield names, np.ones(rows, dtype=np.bool_)
         return
     mask = np.zeros(rows, dtype=np.int64)
     for bit, filled in enumerate(present.values()):
         mask |= filled.astype(np.int64) << bit
     found = np.unique(mask)
     if found.size > MOST_SETS:
-        yield names, np.arange(rows)
+        yield names, np.ones(rows, dtype=np.bool_)
         return
     for bits in found.tolist():
         yield (
             tuple(name for bit, name in enumerate(names) if bits >> bit & 1),
-            np.flatnonzero(mask == bits),
+            mask == bits,
         )

@@ -86,7 +86,7 @@ class Flush:
         now_us = to_us(now)
         verdict = judge(batch.frame, now_us=now_us, oldest_us=now_us - self._keep_us)
         verdict[known] = 0
-        merged = merge(batch.frame.take(np.flatnonzero(~known & (verdict == 0))))
+        merged = merge(batch.frame.where(~known & (verdict == 0)))
         verdict[merged.conflicts] = VERDICT[Reason.CONFLICTING_SAMPLE]
         return _Judged(batch, known, verdict, merged)
 

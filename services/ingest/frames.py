@@ -82,6 +82,10 @@ class Frame:
     def __len__(self) -> int:
         return int(self.key.size)
 
+    def where(self, good: Bools) -> "Frame":
+        """These rows; the frame itself where that is all of them."""
+        return self if good.all() else self.take(np.flatnonzero(good))
+
     def take(self, places: Ints) -> "Frame":
         """These rows, in this order."""
         return Frame(

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from overwatt.reasons import Reason
 from services.ingest import metrics, store
-from services.ingest.copy_format import column_sets, encode, timestamps
+from services.ingest.copy_format import arrays_of, column_sets, encode, timestamps
 from services.ingest.frames import Frame
 from services.ingest.ranges import Ints
 from services.runtime.clock import from_us
@@ -83,18 +83,9 @@ class Telemetry:
         return await self._add(db, frame.take(first)) | await self._add(db, frame.take(second))
 
     async def _copy(self, db: Connection, frame: Frame) -> None:
-        for names, places in column_sets(frame.values, len(frame)):
-            await _copy(
-                db,
-                "telemetry",
-                ("device_key", "ts", "quality", *names),
-                [
-                    frame.key[places],
-                    timestamps(frame.ts_us[places]),
-                    frame.quality[places],
-                    *(frame.values[name][places] for name in names),
-                ],
-            )
+        for names, rows in column_sets(frame.values, len(frame)):
+            part = frame.where(rows)
+            await _copy(db, "telemetry", ("device_key", "ts", "quality", *names), arrays_of(part, names))
         if frame.other.row.size:
             await _copy(db, "telemetry_other", OTHER_COLUMNS, self._other(frame)[1:])
 
