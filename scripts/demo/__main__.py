@@ -93,7 +93,9 @@ async def show(stack: Stack, sink: Sink, console: Console, duration_s: float | N
     done = 0
     with Live(console=console, auto_refresh=False, screen=_is_live(console)) as live:
         while True:
-            problems: list[str] = []
+            problems = stack.deaths()
+            if problems and live_s is None:
+                raise Problem(problems[0])
             now_s = time.monotonic()
             if live_s is not None and (step := story.due(now_s - live_s, done)):
                 done += observer.dispatch(step.site_id, step.mw, problems)

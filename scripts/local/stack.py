@@ -191,6 +191,15 @@ class Stack:
         """Every part, running or not."""
         return [self._status(name) for name in self._names()]
 
+    def deaths(self) -> list[str]:
+        """A line for each process that ended by itself, with its last words."""
+        started = [name for name in (*self._names(), *self._guests()) if self._pid_file(name).exists()]
+        return [
+            f"{name} ended: {self._telling_line(name)} (log: {self.log_file(name)})"
+            for name in started
+            if not self._is_running(name)
+        ]
+
     def require_free_ports(self, names: Iterable[str]) -> None:
         """Raise for the first port that somebody else has, before anything is started."""
         for name in names:

@@ -320,6 +320,23 @@ def test_stop_ends_also_what_a_killed_demo_left_behind(local: Command, home: Pat
     assert processes_of(home) == []
 
 
+def test_what_ended_by_itself_is_told_with_its_last_words(home: Path, ports: Ports) -> None:
+    with Stack(home, ports) as stack:
+        stack.start("redis")
+        dying = spawn(
+            [sys.executable, "-c", "print('Error: SPOOL_PATH is not a spool'); print('bye')"],
+            environment=os.environ,
+            directory=ROOT,
+            log_file=stack.log_file("agent-park"),
+        )
+        write_pid(home / "run" / "agent-park.pid", dying)
+        assert wait_until(lambda: not dying.is_alive, 10)
+
+        assert stack.deaths() == [
+            f"agent-park ended: Error: SPOOL_PATH is not a spool (log: {home}/log/agent-park.log)"
+        ]
+
+
 def test_each_database_of_a_test_is_its_own_and_migrated(
     database_url: str, stack: Stack, role_url: Callable[[str], str]
 ) -> None:
