@@ -100,7 +100,6 @@ def agent_environment(site_id: str, assets: Path, spool: Path) -> dict[str, str]
         "ASSETS_PATH": str(assets),
         "SPOOL_PATH": str(spool),
         "TELEMETRY_INTERVAL_MS": "1000",
-        "CLOCK_TRUSTED": "1",
     }
 
 

@@ -45,9 +45,14 @@ def ack_of(rejected: Rejected, now_us: int) -> Ack:
     )
 
 
+def time_of_day(now_us: int) -> Ack:
+    """The answer to a status: a box without a clock of its own dates its samples by it."""
+    return Ack(server_time_us=now_us)
+
+
 def encode(ack: Ack) -> tuple[bytes, str]:
-    """Payload and content type: without an epoch the sender is a simple device."""
-    if ack.epoch:
+    """Payload and content type. Samples without an epoch are a simple device's; only agents ask the time."""
+    if ack.epoch or not (ack.committed or ack.refused):
         return ack.SerializeToString(), PROTOBUF
     answer = {
         "committed": [[span.first, span.last] for span in ack.committed],
@@ -76,7 +81,7 @@ class Acks:
         """One; it is lost without a connection, and comes again when the sender repeats its data."""
         payload, content_type = encode(ack)
         if self._publish(tenant, device, "ack", payload, content_type):
-            metrics.ACKS.labels("protobuf" if ack.epoch else "json").inc()
+            metrics.ACKS.labels("protobuf" if content_type == PROTOBUF else "json").inc()
 
     async def take(self, records: Sequence[Record]) -> None:
         """Outcomes of the writer."""

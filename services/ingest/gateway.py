@@ -130,6 +130,10 @@ class Gateway:
                 case Said(member, kafka_topic, value):
                     name = topics.identity(member.tenant, member.device)
                     bulk.futures.append(await self._hand_over(kafka_topic, name, value))
+                    if kafka_topic == topics.AGENT_STATUS:
+                        bulk.answers.append(
+                            (member.tenant, member.device, acks.time_of_day(clock.to_us(clock.now())))
+                        )
                 case Rejected():
                     rejected = (meaning,)
                     self._remember(meaning, message)

@@ -15,7 +15,7 @@ from overwatt.v1.agent_pb2 import (
     SpoolEpoch,
     Status,
 )
-from overwatt.v1.telemetry_pb2 import Batch
+from overwatt.v1.telemetry_pb2 import Ack, Batch
 from tests.integration.ingest.conftest import Platform, a_batch, a_device, now_us
 
 ROWS = "select count(*) from telemetry where device_key = $1"
@@ -201,6 +201,20 @@ async def test_a_birth_makes_the_writer_forget_and_evictions_are_declared(
     await path.until(query, tenant, is_true=lambda text: text == "9{[3,5)}")
     [loss] = await path.fetch("select * from declared_loss where tenant_id = $1", tenant)
     assert (loss["epoch"], loss["first_seq"], loss["last_seq"], loss["rows"]) == (7, 5, 14, 10)
+
+
+async def test_an_agent_that_says_it_is_alive_is_told_the_time(platform_path: Platform, tenant: str) -> None:
+    path = platform_path
+    await path.know(a_device(tenant, "site-1", type="agent"))
+
+    with path.device(tenant, "site-1") as wire:
+        before_us = now_us()
+        wire.send(Status(kind=Status.ALIVE, boot_id=tenant).SerializeToString(), "status")
+        # A box without a clock has nothing that it could send as a sample and be acknowledged for.
+        ack = Ack.FromString(wire.message("ack"))
+
+    assert before_us <= ack.server_time_us <= now_us()
+    assert not ack.committed
 
 
 async def a_box(path: Platform, tenant: str, mode: str, opt_ins: tuple[str, ...] = ("battery",)) -> None:
