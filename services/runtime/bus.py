@@ -155,6 +155,8 @@ async def consumer(
         session_timeout_ms=10_000,
         heartbeat_interval_ms=2_000,
         max_poll_interval_ms=300_000,
+        # A member that was killed in the middle of a rebalance holds the others up no longer than this.
+        rebalance_timeout_ms=30_000,
         retry_backoff_ms=200,
     )
     await until_available("connect to Kafka", lambda: _start(inner, bootstrap))

@@ -20,7 +20,7 @@ class Alert(BaseModel):
     """One thing that is wrong; while it is not closed, the same thing again only raises `count`."""
 
     alert_id: str
-    severity: int = Field(description="1 is the worst, 4 the mildest")
+    severity: int = Field(description="1 low, 2 medium, 3 high, 4 critical")
     status: Status
     summary: str
     device_id: str | None
