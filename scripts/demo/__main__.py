@@ -7,7 +7,10 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
+from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -78,17 +81,19 @@ def run(home: Path, ports: Ports, wanted: argparse.Namespace) -> Verdict:
         sink.secrets.append(_register(stack, sink.url))
         console = Console(record=wanted.picture is not None, width=118 if wanted.picture else None)
         on_exit.callback(ignore_signals)
-        verdict = asyncio.run(show(stack, sink, console, wanted.duration))
+        verdict = asyncio.run(show(stack, sink, console, wanted.duration, list(chain(*sites.values()))))
         if wanted.picture:
             save_picture(console, wanted.picture)
         return verdict
 
 
-async def show(stack: Stack, sink: Sink, console: Console, duration_s: float | None) -> Verdict:
+async def show(
+    stack: Stack, sink: Sink, console: Console, duration_s: float | None, asset_ids: Sequence[str]
+) -> Verdict:
     """The live view, and the story by the clock; ends with a verdict when `duration_s` is over."""
     env = stack.env()
     observer = Observer(env["API_URL"], env["DATABASE_URL"], lambda: len(sink.opened()))
-    begun_s = time.monotonic()
+    begun, begun_s = datetime.now(UTC), time.monotonic()
     live_s: float | None = None
     done = 0
     with Live(console=console, auto_refresh=False, screen=_is_live(console)) as live:
@@ -100,7 +105,7 @@ async def show(stack: Stack, sink: Sink, console: Console, duration_s: float | N
             if live_s is not None and (step := story.due(now_s - live_s, done)):
                 done += observer.dispatch(step.site_id, step.mw, problems)
             snapshot = await observer.snapshot(problems)
-            if live_s is None and snapshot.assets and all(asset.at for asset in snapshot.assets):
+            if live_s is None and snapshot.has_heard(asset_ids, begun):
                 live_s = now_s + SETTLE_S
             title = f"{now_s - begun_s:.0f} s" + ("" if duration_s is None else f" of {duration_s:.0f} s")
             view = render(snapshot, title=title, addresses=_addresses(stack))
@@ -111,7 +116,12 @@ async def show(stack: Stack, sink: Sink, console: Console, duration_s: float | N
             await asyncio.sleep(REFRESH_S)
     console.print(view)
     sent = [dispatch for dispatch in observer.dispatches([]) if dispatch.target == SITE]
-    return judge(snapshot, site_dispatches=sent[:done], verified_pages=len(sink.opened()))
+    return judge(
+        snapshot,
+        has_heard=snapshot.has_heard(asset_ids, begun),
+        site_dispatches=sent[:done],
+        verified_pages=len(sink.opened()),
+    )
 
 
 def save_picture(console: Console, path: Path) -> None:

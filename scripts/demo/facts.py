@@ -1,6 +1,6 @@
 """What the demo has seen, and whether it was enough: values only, no connections."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -65,6 +65,11 @@ class Snapshot:
     pages: int = 0
     problems: tuple[str, ...] = ()
 
+    def has_heard(self, asset_ids: Collection[str], since: datetime) -> bool:
+        """Whether each of them was measured in this run; the database remembers earlier ones."""
+        heard = {asset.asset_id for asset in self.assets if asset.at is not None and asset.at >= since}
+        return set(asset_ids) <= heard
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -89,12 +94,12 @@ class Verdict:
         return [f"{'ok  ' if holds else 'FAIL'} {claim}" for holds, claim in claims]
 
 
-def judge(snapshot: Snapshot, *, site_dispatches: Sequence[DispatchView], verified_pages: int) -> Verdict:
+def judge(
+    snapshot: Snapshot, *, has_heard: bool, site_dispatches: Sequence[DispatchView], verified_pages: int
+) -> Verdict:
     """The verdict over a whole run; `site_dispatches` are all that were sent to a site, in any state."""
     return Verdict(
-        telemetry_stored=snapshot.samples_stored > 0
-        and bool(snapshot.assets)
-        and all(asset.at is not None for asset in snapshot.assets),
+        telemetry_stored=snapshot.samples_stored > 0 and has_heard,
         dispatch_followed=any(_followed(dispatch) for dispatch in site_dispatches),
         alert_reached_webhook=verified_pages > 0,
     )

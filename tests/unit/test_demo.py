@@ -4,24 +4,30 @@ import json
 import urllib.error
 import urllib.request
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from rich.console import Console
 from standardwebhooks import Webhook
 
-from scripts.demo.facts import AssetView, DispatchView, ShareView, Snapshot, judge
+from scripts.demo.facts import AssetView, DispatchView, ShareView, Snapshot, Verdict, judge
 from scripts.demo.sink import Sink
 from scripts.demo.view import power, render
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+BEGUN = NOW - timedelta(minutes=2)
 ASSET = AssetView("park-bess-1", "Park BESS 1", "battery", "park", 7.2e6, 49.9, NOW)
 FOLLOWED = DispatchView("park", 12.0, "verified", (ShareView("park-bess-1", 7.2, 7.19),), "")
 SEEN = Snapshot(NOW, 1000, 12.5, (ASSET,), ("park",), FOLLOWED, pages=1)
 
 
 def test_a_run_that_did_everything_passes() -> None:
-    assert judge(SEEN, site_dispatches=[FOLLOWED], verified_pages=1).passed
+    assert verdict(SEEN, [FOLLOWED], 1).passed
+
+
+def verdict(snapshot: Snapshot, dispatches: list[DispatchView], pages: int) -> Verdict:
+    heard = snapshot.has_heard(["park-bess-1"], BEGUN)
+    return judge(snapshot, has_heard=heard, site_dispatches=dispatches, verified_pages=pages)
 
 
 @pytest.mark.parametrize(
@@ -29,6 +35,8 @@ def test_a_run_that_did_everything_passes() -> None:
     [
         (replace(SEEN, samples_stored=0), [FOLLOWED], 1),
         (replace(SEEN, assets=(replace(ASSET, at=None),)), [FOLLOWED], 1),
+        (replace(SEEN, assets=(replace(ASSET, at=BEGUN - timedelta(hours=1)),)), [FOLLOWED], 1),
+        (replace(SEEN, assets=()), [FOLLOWED], 1),
         (SEEN, [], 1),
         (SEEN, [replace(FOLLOWED, state="applied")], 1),
         (SEEN, [replace(FOLLOWED, shares=(ShareView("park-bess-1", 7.2, None),))], 1),
@@ -38,6 +46,8 @@ def test_a_run_that_did_everything_passes() -> None:
     ids=[
         "nothing stored",
         "an asset is silent",
+        "an asset spoke in an earlier run only",
+        "an asset is gone",
         "no dispatch",
         "not verified",
         "not measured",
@@ -48,7 +58,7 @@ def test_a_run_that_did_everything_passes() -> None:
 def test_a_run_that_missed_one_thing_fails(
     snapshot: Snapshot, dispatches: list[DispatchView], pages: int
 ) -> None:
-    assert not judge(snapshot, site_dispatches=dispatches, verified_pages=pages).passed
+    assert not verdict(snapshot, dispatches, pages).passed
 
 
 def test_the_receiver_counts_a_signed_page_once_and_refuses_any_other() -> None:
