@@ -1,7 +1,7 @@
 # `make` lists the targets, from the comment behind each.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo start stop status logs env reset test check unit integration journeys \
-	coverage migrate device token lock proto up down bench-path bench-writer
+	coverage migrate device token lock proto up down bench-path bench-writer bench-ingest
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 RUN := PATH="$(CURDIR)/.venv/bin:$$PATH"
@@ -90,3 +90,6 @@ bench-path: setup ## How long a sample takes to its row, and a dispatch to power
 
 bench-writer: setup ## CPU of the writer per row of an agent's batch (JSON and a line)
 	@$(PYTHON) -m scripts.bench_writer
+
+bench-ingest: setup ## Points a second from agents' batches to rows, beside raw COPY (JSON and a line)
+	@$(PYTHON) -m scripts.bench_ingest
