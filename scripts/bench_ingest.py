@@ -234,10 +234,10 @@ def main() -> None:
         assets = home / "assets.yaml"
         write_inventory(assets, wanted.agents, wanted.devices)
         load_before = os.getloadavg()[0]
-        stack = on_exit.enter_context(
-            Stack(home, Ports.free(), service_environment={"ASSETS_PATH": str(assets)}, say=_say)
-        )
+        stack = Stack(home, Ports.free(), service_environment={"ASSETS_PATH": str(assets)}, say=_say)
+        # Pushed first, so that it is done last: what runs is found by files in the home.
         on_exit.callback(stack.remove_data)
+        on_exit.enter_context(stack)
         stack.up()
         load = Load(stack.ports.mosquitto, wanted.agents, wanted.devices)
         try:

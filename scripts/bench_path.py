@@ -192,10 +192,10 @@ def main() -> None:
         assets = home / "assets.yaml"
         free = iter(range(15_400, 15_400 + hardware.asset_count()))
         sites = hardware.write_assets(assets, list(free))
-        stack = on_exit.enter_context(
-            Stack(home, Ports.free(), service_environment={"ASSETS_PATH": str(assets)}, say=_say)
-        )
+        stack = Stack(home, Ports.free(), service_environment={"ASSETS_PATH": str(assets)}, say=_say)
+        # Pushed first, so that it is done last: what runs is found by files in the home.
         on_exit.callback(stack.remove_data)
+        on_exit.enter_context(stack)
         stack.up()
         on_exit.enter_context(hardware.fleet(stack, assets))
         for site in sites:
