@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -22,7 +22,7 @@ from scripts.demo.facts import Verdict, judge
 from scripts.demo.observe import Observer
 from scripts.demo.sink import Sink
 from scripts.demo.view import render
-from scripts.local.leaving import ignore_signals, raise_on_signals
+from scripts.local.leaving import ignore_signals, raise_on_signals, say_no_more
 from scripts.local.part import ROOT
 from scripts.local.ports import HOST, Ports, port_offset
 from scripts.local.problem import Problem
@@ -53,7 +53,12 @@ def main() -> None:
     except Problem as problem:
         sys.exit(f"Error: {problem}")
     except KeyboardInterrupt:
-        print("Stopped; no process is left.")
+        with suppress(OSError):
+            print("Stopped; no process is left.", flush=True)
+        say_no_more()
+        return
+    except BrokenPipeError:
+        say_no_more()
         return
     print("\n".join(verdict.lines()))
     sys.exit(0 if verdict.passed else 1)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from scripts.local import postgres
-from scripts.local.leaving import raise_on_signals
+from scripts.local.leaving import raise_on_signals, say_no_more
 from scripts.local.part import ROOT
 from scripts.local.ports import HOST, Ports
 from scripts.local.problem import Problem
@@ -45,10 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"Error: {problem}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        say_no_more()
         return 130
     except BrokenPipeError:
-        # Whoever read our output has seen enough; Python would complain again at its own end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        say_no_more()
     return 0
 
 
