@@ -1,11 +1,11 @@
 """Work that falls due: do a round, then sleep until the next can be due or something happens."""
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from services.runtime.retry import until_available
+from services.runtime.waiting import happens
 
 LONGEST_WAIT_S: Final = 30.0
 """A twin may have died with work undone that nobody else was told of."""
@@ -16,7 +16,4 @@ async def rounds(what: str, once: Callable[[], Awaitable[float | None]], bell: a
     while True:
         bell.clear()
         wait_s = await until_available(what, once)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(
-                bell.wait(), LONGEST_WAIT_S if wait_s is None else min(wait_s, LONGEST_WAIT_S)
-            )
+        await happens(bell, LONGEST_WAIT_S if wait_s is None else min(wait_s, LONGEST_WAIT_S))

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 from services.escalation import metrics, store
 from services.escalation.backoff import Retries
-from services.escalation.engine import bounded_delay_s, wait_for
+from services.escalation.engine import bounded_delay_s
 from services.escalation.model import Delivery
 from services.escalation.notifiers import Answer, GaveUp, Notifier, Retry, Sent
 from services.runtime.log import get_logger
 from services.runtime.postgres import Pool, transaction
 from services.runtime.retry import until_available
+from services.runtime.waiting import happens
 
 log = get_logger(__name__)
 
@@ -56,7 +57,7 @@ class Deliverer:
                     await self._wake.wait()
                 elif len(claimed) < free:
                     delay_s = await until_available("read when the next delivery is due", self._delay_s)
-                    await wait_for(self._wake, delay_s)
+                    await happens(self._wake, delay_s)
 
     async def _claim(self) -> list[Delivery]:
         async with transaction(self._pool) as db:

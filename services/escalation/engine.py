@@ -16,6 +16,7 @@ from services.runtime.clock import now
 from services.runtime.log import get_logger
 from services.runtime.postgres import Pool, transaction
 from services.runtime.retry import until_available
+from services.runtime.waiting import happens
 
 log = get_logger(__name__)
 
@@ -42,7 +43,7 @@ class Engine:
             self._wake.clear()
             await until_available("escalate", self.tick)
             delay_s = await until_available("read when the next alert is due", self._delay_s)
-            await wait_for(self._wake, delay_s)
+            await happens(self._wake, delay_s)
 
     async def tick(self) -> int:
         """All modules once; answers how many alerts moved. Raises Unavailable."""
@@ -105,14 +106,6 @@ def bounded_delay_s(until_due_s: float | None) -> float:
     return (
         LONGEST_SLEEP_S if until_due_s is None else min(max(until_due_s, SHORTEST_SLEEP_S), LONGEST_SLEEP_S)
     )
-
-
-async def wait_for(event: asyncio.Event, timeout_s: float) -> None:
-    """Until the event, at most so long."""
-    try:
-        await asyncio.wait_for(event.wait(), timeout_s)
-    except TimeoutError:
-        return
 
 
 def _ms_since(started_s: float) -> int:

@@ -11,13 +11,13 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from services.escalation import store
-from services.escalation.engine import wait_for
 from services.escalation.model import NO_HEARTBEAT, THRESHOLD, Device, Rule
 from services.escalation.registration import CHANGED
 from services.runtime.errors import Unavailable
 from services.runtime.log import get_logger
 from services.runtime.postgres import CONNECT_TIMEOUT_S, GONE, PGBOUNCER_PORT, Pool
 from services.runtime.retry import until_available
+from services.runtime.waiting import happens
 
 log = get_logger(__name__)
 
@@ -91,7 +91,7 @@ async def _follow(book: RuleBook, pool: Pool, every_s: float, on_change: Callabl
                     if book.replace(await store.read_rules(db)):
                         log.info("rules read", revision=book.revision)
                         on_change()
-                    await wait_for(changed, every_s)
+                    await happens(changed, every_s)
                     changed.clear()
             finally:
                 db.remove_termination_listener(wake)

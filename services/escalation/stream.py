@@ -19,7 +19,6 @@ from overwatt.topics import AGENT_STATUS, TELEMETRY, partition_of
 from overwatt.v1 import agent_pb2, telemetry_pb2
 from services.escalation import metrics, store
 from services.escalation.bookmark import Bookmark
-from services.escalation.engine import wait_for
 from services.escalation.escalate import CLOSED, OPENED
 from services.escalation.evaluator import OLDEST_S, Case, Evaluator
 from services.escalation.events import Events
@@ -31,6 +30,7 @@ from services.runtime.errors import Unavailable
 from services.runtime.log import get_logger
 from services.runtime.postgres import Pool, transaction
 from services.runtime.retry import until_available
+from services.runtime.waiting import happens
 
 log = get_logger(__name__)
 
@@ -213,7 +213,7 @@ class Stream:
                 continue
             due_us = max(due_us, self._deaf_until_us)
             if (delay_us := due_us - to_us(now())) > 0:
-                await wait_for(self._look, delay_us / 1_000_000)
+                await happens(self._look, delay_us / 1_000_000)
             else:
                 await self._judge_silence(to_us(now()))
 

@@ -29,6 +29,7 @@ from services.runtime.errors import Unavailable
 from services.runtime.log import get_logger
 from services.runtime.postgres import Pool, transaction
 from services.runtime.retry import until_available
+from services.runtime.waiting import happens
 
 log = get_logger(__name__)
 
@@ -142,9 +143,7 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """Let the flush under way come to its end; what waits will be read again by whoever gets it."""
-        try:
-            await asyncio.wait_for(self._idle.wait(), LAST_FLUSH_S)
-        except TimeoutError:
+        if not await happens(self._idle, LAST_FLUSH_S):
             log.warning("rebalance did not wait for the flush under way; it is fenced if it comes too late")
         self._assignment += 1
         self._buffer.assign({})
@@ -172,10 +171,7 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]
             if wait_s == 0:
                 return
             self._arrived.clear()
-            try:
-                await asyncio.wait_for(self._arrived.wait(), wait_s)
-            except TimeoutError:
-                continue
+            await happens(self._arrived, wait_s)
 
     async def _store(self, taken: Taken, assignment: int) -> list[Outcome] | None:
         """None: the partitions were taken away meanwhile."""

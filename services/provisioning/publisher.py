@@ -1,7 +1,6 @@
 """The registry topic: devices that changed are told to Kafka, and marked as told when it has them."""
 
 import asyncio
-from contextlib import suppress
 from typing import Final
 
 import asyncpg
@@ -16,6 +15,7 @@ from services.runtime.errors import Unavailable
 from services.runtime.log import get_logger
 from services.runtime.postgres import Pool, transaction
 from services.runtime.retry import until_available
+from services.runtime.waiting import happens
 
 log = get_logger(__name__)
 
@@ -47,8 +47,7 @@ class Publisher:
                 await self._publish(out)
                 self.is_current.set()
                 metrics.LAST_PUBLISH.set(clock.now().timestamp())
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), SAFETY_PERIOD_S)
+                await happens(self._changed, SAFETY_PERIOD_S)
 
     async def _publish(self, out: Producer) -> None:
         while told := await until_available("publish the registry", lambda: self._publish_batch(out)):

@@ -8,7 +8,7 @@
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any
+from typing import Any, Final
 
 import uvloop
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -23,6 +23,10 @@ from services.runtime.log import get_logger, setup_logging
 from services.runtime.settings import RuntimeSettings
 
 log = get_logger(__name__)
+
+SAID_AGAIN_S: Final = 8.0
+"""Longer than the goodbyes to Kafka and PostgreSQL take. asyncio.wait_for of Python 3.11 loses one that
+comes together with its result."""
 
 Checks = Mapping[str, Callable[[], Awaitable[None]]]
 """Name of a dependency to a call that raises Unavailable while it is not there."""
@@ -99,16 +103,31 @@ async def run_until_stopped(
         process=name,
         health=f"http://{settings.health_host}:{listener.getsockname()[1]}/health/ready",
     )
-    async with asyncio.TaskGroup() as group:
-        running = [group.create_task(work, name=task) for task, work in tasks.items()]
-        running.append(
-            group.create_task(serve(Starlette(routes=health_routes(checks)), listener), name="health")
-        )
-        stopper = group.create_task(stopped.wait(), name="stop")
-        await stopper
+    running = [asyncio.create_task(work, name=task) for task, work in tasks.items()]
+    running.append(
+        asyncio.create_task(serve(Starlette(routes=health_routes(checks)), listener), name="health")
+    )
+    stopper = asyncio.create_task(stopped.wait(), name="stop")
+    waiting: set[asyncio.Task[Any]] = {*running, stopper}
+    try:
+        while not stopper.done():
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()  # a bug: raised here, it ends the process
         log.info("stopping", process=name)
-        for task in running:
+    finally:
+        await end({*running, stopper})
+
+
+async def end(tasks: set[asyncio.Task[Any]]) -> None:
+    """Cancel until all have ended: libraries below can lose a cancellation, so it is said again."""
+    while tasks:
+        for task in tasks:
             task.cancel()
+        done, tasks = await asyncio.wait(tasks, timeout=SAID_AGAIN_S)
+        for task in done:
+            if not task.cancelled() and task.exception():
+                log.warning("task ended badly", task=task.get_name(), error=repr(task.exception()))
 
 
 def run(name: str, settings: RuntimeSettings, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
