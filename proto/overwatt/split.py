@@ -97,7 +97,9 @@ def split(requested_mw: float, assets: Sequence[AssetState], *, ramp_within_s: f
     ordered = sorted(assets, key=lambda asset: asset.id)
     reaches = [reach_of(asset, ramp_within_s=ramp_within_s) for asset in ordered]
     weights = _weights(ordered)
-    raw = [requested_mw * weight for weight in weights]
+    whole = sum(weights)
+    # Multiplied first: 12 MW over 120/40/40 MWh is then 7.2 and not 7.199999999999999.
+    raw = [requested_mw * weight / whole if whole > 0 else 0.0 for weight in weights]
     clamped = [
         min(max(mw, reach.lowest_mw), reach.highest_mw) for mw, reach in zip(raw, reaches, strict=True)
     ]
@@ -110,9 +112,9 @@ def split(requested_mw: float, assets: Sequence[AssetState], *, ramp_within_s: f
             break
         total = sum(weights[index] for index in willing)
         for index in willing:
-            part = weights[index] / total if total > 0 else 1 / len(willing)
+            part_mw = missing_mw * weights[index] / total if total > 0 else missing_mw / len(willing)
             # Each pass fills at least one asset or places everything, so there are at most len(assets).
-            power[index] += min(missing_mw * part, room[index], key=abs)
+            power[index] += min(part_mw, room[index], key=abs)
         missing_mw = requested_mw - sum(power)
     if abs(missing_mw) <= TOLERANCE_MW:
         missing_mw = 0.0
@@ -131,13 +133,11 @@ def split(requested_mw: float, assets: Sequence[AssetState], *, ramp_within_s: f
 
 
 def _weights(assets: Sequence[AssetState]) -> list[float]:
-    """Parts that add up to 1 over the online assets: by capacity, or equal where no capacity is known."""
+    """Of the online assets: their capacity, or all the same where no capacity is known."""
     capacities = [max(asset.capacity_mwh, 0.0) if asset.online else 0.0 for asset in assets]
-    total = sum(capacities)
-    if total > 0:
-        return [capacity / total for capacity in capacities]
-    online = sum(asset.online for asset in assets)
-    return [1 / online if asset.online else 0.0 for asset in assets]
+    if sum(capacities) > 0:
+        return capacities
+    return [float(asset.online) for asset in assets]
 
 
 def _headroom(power_mw: float, reach: Reach, missing_mw: float) -> float:

@@ -1,7 +1,8 @@
 """What agents spooled, written down where the product cannot forget it, and compared with the database.
 
 The ledger is a table that a trigger fills inside the spool file, in the agent's own transaction: a row
-stands in it exactly if the agent has committed it to its spool, whatever is killed afterwards.
+stands in it exactly if the agent has committed it to its spool, whatever is killed afterwards. A sample
+that was taken before the agent could trust its clock is dated later, there and here.
 """
 
 import sqlite3
@@ -22,6 +23,10 @@ CREATE TABLE ledger (epoch INTEGER, seq INTEGER, asset TEXT, ts_us INTEGER, qual
 CREATE TRIGGER written_down AFTER INSERT ON sample BEGIN
   INSERT INTO ledger SELECT epoch, NEW.seq, NEW.asset, NEW.ts_us, NEW.quality, NEW.readings
   FROM run WHERE run = NEW.run;
+END;
+CREATE TRIGGER dated AFTER UPDATE OF ts_us ON sample BEGIN
+  UPDATE ledger SET ts_us = NEW.ts_us
+  WHERE seq = NEW.seq AND epoch = (SELECT epoch FROM run WHERE run = NEW.run);
 END;
 """
 _ROWS: Final = f"""

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -119,7 +120,7 @@ async def another_writer(path: Platform, **settings: str) -> AsyncIterator[tuple
     health = Ports.free().writer_health
     environment = path.stack.service_env("ingest-writer") | settings | {"HEALTH_PORT": str(health)}
     process = await asyncio.create_subprocess_exec(
-        "python", "-m", "services.ingest", "writer",
+        sys.executable, "-m", "services.ingest", "writer",
         env={**os.environ, **environment}, stdout=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     try:
