@@ -1,7 +1,7 @@
 # `make` lists the targets, from the comment behind each.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo start stop status logs env reset test check unit integration journeys \
-	coverage migrate device token lock proto up down bench-path bench-writer bench-ingest
+	coverage migrate device token lock proto up rebuild down bench-path bench-writer bench-ingest
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 RUN := PATH="$(CURDIR)/.venv/bin:$$PATH"
@@ -81,6 +81,9 @@ lock: ## Write requirements.txt, and the three derived from it for the images, f
 
 up: ## The same platform in Docker, with EMQX and TimescaleDB
 	$(COMPOSE) $(DEV) up -d --build --wait
+
+rebuild: ## Build all images again and replace what runs from them
+	$(COMPOSE) $(DEV) build && $(COMPOSE) $(DEV) up -d
 
 down: ## End the one in Docker; its volumes stay
 	$(COMPOSE) $(DEV) down

@@ -4,7 +4,7 @@ It runs the whole platform in a home of its own with the demo's fleet, so what i
 load: seven assets read every second over Modbus. Printed: JSON, and a line for people.
 
 - freshness: from the instant an agent stamped on a sample to the moment a query first saw its row
-- dispatch to power: from the POST to the agent's first reading that changed (its own time stamp)
+- dispatch to power: from the POST to the agent's first reading that changed, by its own stamp (U-D12)
 - dispatch to row: from the POST to the moment a query first saw that reading
 """
 
