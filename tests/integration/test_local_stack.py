@@ -276,6 +276,12 @@ def test_what_is_not_installed_is_told_with_what_to_do(
     assert reason in only_line(local("start", part, **settings))
 
 
+def as_from_a_terminal() -> None:
+    """Tests in the background are told to ignore these, and what they start inherits it."""
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_start_leaves_no_process_though_nobody_reads_what_it_says(
     local: Command, home: Path, ports: Ports, signum: signal.Signals
@@ -287,6 +293,7 @@ def test_an_interrupted_start_leaves_no_process_though_nobody_reads_what_it_says
         env={**os.environ, **settings, "OVERWATT_HOME": str(home)},
         stdout=subprocess.PIPE,
         text=True,
+        preexec_fn=as_from_a_terminal,
     )
     assert wait_until(lambda: (home / "run" / "kafka.pid").exists(), 30)
     assert starting.stdout
