@@ -25,7 +25,7 @@ from services.runtime.clock import to_us
 BATCHES: Final = 200
 SAMPLES: Final = 60
 QUANTITIES: Final = 8
-ROUNDS: Final = 30
+ROUNDS: Final = 200
 LIMIT_US: Final = 1.0
 NOW: Final = datetime(2026, 5, 1, tzinfo=UTC)
 
@@ -103,7 +103,7 @@ def main() -> None:
         f"writer: {result['us_per_row']} µs CPU a row of {QUANTITIES} quantities, undisturbed "
         f"{result['us_per_row_min']} (limit {LIMIT_US:g}); {rows} rows a flush"
     )
-    if min(costs_us) >= LIMIT_US:
+    if median(costs_us) >= LIMIT_US:
         sys.exit(1)
 
 

@@ -52,18 +52,18 @@ def gather(records: Iterable[Record]) -> Batch:
     parts: list[_Part] = []
     arrived = 0
     for record in records:
-        sender = -1
-        if record.epoch:
-            sender = senders.setdefault(Sender(record.tenant, record.device, record.epoch), len(senders))
+        tenant, epoch = record.tenant, record.epoch
+        if epoch:
+            sender = senders.setdefault(Sender(tenant, record.device, epoch), len(senders))
+            for block in record.blocks:
+                names[block.device_key] = Name(tenant, block.asset)
+                arrived += _append(groups, block, record.first_seq, sender, arrived)
+            continue
         by_key = {each.device_key: Name(each.tenant, each.device) for each in record.identities}
         names.update(by_key)
         for block in record.blocks:
             rows = len(block.ts_us) >> 3
-            if sender < 0:
-                parts.append(_simple(block, arrived, rows, by_key, senders))
-            else:
-                names[block.device_key] = Name(record.tenant, block.asset)
-                _append(groups, block, record.first_seq, sender, arrived, rows)
+            parts.append(_simple(block, arrived, rows, by_key, senders))
             arrived += rows
     parts.extend(_agents(group) for group in groups.values())
     return _join(parts, tuple(senders), names)
@@ -75,13 +75,9 @@ def count_rows(record: Record) -> int:
 
 
 def _append(
-    groups: dict[tuple[int | str, ...], _Group],
-    block: Block,
-    first_seq: int,
-    sender: int,
-    arrived: int,
-    rows: int,
-) -> None:
+    groups: dict[tuple[int | str, ...], _Group], block: Block, first_seq: int, sender: int, arrived: int
+) -> int:
+    """Put an agent's block to those that fill the same columns; answers its rows."""
     # Once over the columns: each look at a message of protobuf costs.
     names: list[int | str] = []
     values: list[bytes] = []
@@ -92,15 +88,18 @@ def _append(
     group = groups.get(columns)
     if group is None:
         group = groups[columns] = _Group(columns)
+    times = block.ts_us
+    rows = len(times) >> 3
     group.rows.append(rows)
     group.places.append(arrived)
     group.keys.append(block.device_key)
     group.senders.append(sender)
     group.first_seqs.append(first_seq)
-    group.times.append(block.ts_us)
+    group.times.append(times)
     group.offsets.append(block.seq_offset)
     group.quality.append(block.quality or bytes(rows))
     group.values.append(values)
+    return rows
 
 
 def _agents(group: _Group) -> _Part:
