@@ -12,7 +12,7 @@ from typing import Final
 
 import asyncpg
 
-LOGIN_ROLES: Final = ("ingest", "controller", "escalation", "provisioning", "api")
+LOGIN_ROLES: Final = ("ingest", "controller", "escalation", "provisioning", "api", "broker")
 ITERATIONS: Final = 4096
 
 
