@@ -11,19 +11,22 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Coroutine, Sequence
+from functools import partial
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 
 from edge_agent import messages
-from edge_agent.clock import Clock
+from edge_agent.clock import Clock, Lateness, monotonic_us
 from edge_agent.commands import Identity
 from edge_agent.device import Device
 from edge_agent.dispatcher import Dispatcher
 from edge_agent.drivers import Driver
+from edge_agent.identity import tls_context
 from edge_agent.log import Log
 from edge_agent.model import Reading, Sample
 from edge_agent.poller import poll
+from edge_agent.renewal import keep_renewed
 from edge_agent.sender import Sender
 from edge_agent.settings import Settings
 from edge_agent.spool_thread import Spool
@@ -35,6 +38,8 @@ from overwatt.v1.telemetry_pb2 import Ack
 
 ALIVE_EVERY_S: Final = 30.0
 LOOK_AT_CLOCK_EVERY_S: Final = 10.0
+MOST_LATE_US: Final = 1_000_000
+"""Of a command on its way: so nothing is begun more than a second after the flip that it knew nothing of."""
 MOST_KEPT_WORDS: Final = 200
 """Replies and events that wait for a connection."""
 
@@ -50,10 +55,13 @@ class Agent:
         self._settings = settings
         self._spool = spool
         self._clock = clock
+        self._lateness = Lateness()
         self._boot_id = str(uuid.uuid4())
         self._interval_s = settings.telemetry_interval_s
         self._words: deque[tuple[str, bytes]] = deque(maxlen=MOST_KEPT_WORDS)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._polls: list[asyncio.Task[None]] = []
+        self._is_erased = False
         self._devices = {asset.id: Device(asset, driver, on_reading=self._keep) for asset, driver in drivers}
         self._dispatcher = Dispatcher(
             self._devices,
@@ -68,6 +76,7 @@ class Agent:
             device=settings.device,
             listener=self,
             will=lambda: messages.gone(settings, boot_id=self._boot_id, at_us=clock.now_us()),
+            tls=partial(tls_context, settings.identity.directory) if settings.identity else None,
         )
         self._sender = Sender(
             spool,
@@ -86,12 +95,15 @@ class Agent:
                     group.create_task(self._say_alive(), name="alive"),
                     group.create_task(self._watch_silence(), name="deadman"),
                 ]
+                if box := self._settings.identity:
+                    renewing = keep_renewed(box, on_renewed=self._take_up_certificate)
+                    work.append(group.create_task(renewing, name="renewal"))
                 for device in self._devices.values():
                     polling = poll(device, interval_s=lambda: self._interval_s, on_change=self._tell)
-                    work.append(group.create_task(polling, name=f"poll {device.asset.id}"))
+                    self._polls.append(group.create_task(polling, name=f"poll {device.asset.id}"))
                 await stopped.wait()
                 await self._say_farewell()
-                for task in work:
+                for task in work + self._polls:
                     task.cancel()
         finally:
             for device in self._devices.values():
@@ -101,6 +113,8 @@ class Agent:
 
     async def _keep(self, asset: str, reading: Reading) -> None:
         """Stamped, spooled, then sent at once if it may."""
+        if self._is_erased:
+            return
         sample = Sample(asset, self._clock.stamp(), reading)
         try:
             rows = await self._spool.append([sample])
@@ -138,9 +152,21 @@ class Agent:
                         self._hear_time(config.server_time_us)
                     self._obey(config)
                 case "cmd":
-                    self._dispatcher.take(Command.FromString(payload))
+                    self._take(Command.FromString(payload))
         except DecodeError as error:
             log.error("message not understood", channel=channel, bytes=len(payload), error=str(error))
+
+    def _take(self, command: Command) -> None:
+        """A command, unless it was held up on its way: the mode may have changed since it was stamped."""
+        late_us = 0.0
+        if stamped_at_us := command.stamped_at_us:
+            wall_us = self._clock.now_us() if self._clock.is_trusted else None
+            late_us = self._lateness.of(stamped_at_us, monotonic_us(), wall_us)
+            self._lateness.heard(stamped_at_us, monotonic_us())
+        if late_us <= MOST_LATE_US:
+            self._dispatcher.take(command)
+        else:  # no answer, so it is sent again, under a new stamp, until it expires
+            log.warning("command held up", command=command.id, late_s=late_us / 1e6)
 
     def _obey(self, config: Config) -> None:
         self._interval_s = config.telemetry_interval_ms / 1000 or self._settings.telemetry_interval_s
@@ -152,9 +178,24 @@ class Agent:
             telemetry_interval_s=self._interval_s,
         )
         if config.mode:
-            self._start(self._dispatcher.obey_mode(messages.mode_of(config)))
+            self._dispatcher.obey_mode(messages.mode_of(config))
+        if config.erase:
+            self._is_erased = True
+            self._start(self._erase())
+
+    async def _erase(self) -> None:
+        """The person's data is to be forgotten: nothing is measured any more, nothing kept stays."""
+        for polling in self._polls:
+            polling.cancel()
+        await self._dispatcher.release_all("ERASED: released to the device's own default")
+        self._words.clear()
+        await self._spool.wipe()
+        log.info("erased", spool=str(self._settings.spool_path))
+        self._answer(Reply(state=Reply.ERASED))
 
     def _hear_time(self, server_us: int) -> None:
+        if server_us:
+            self._lateness.heard(server_us, monotonic_us())
         if server_us and not self._clock.is_trusted and self._clock.hear_server(server_us):
             self._start(self._date())
 
@@ -240,6 +281,9 @@ class Agent:
         await self._dispatcher.release_all("STOPPED: the agent was stopped, released to the device's default")
         word = messages.gone(self._settings, boot_id=self._boot_id, at_us=self._clock.now_us())
         await self._uplink.close(farewell=word)
+
+    def _take_up_certificate(self) -> None:
+        self._uplink.reconnect("a fresh certificate is there")
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -2,10 +2,11 @@
 
 Trusted is a clock that NTP keeps (the kernel says so), or that is within 2 s of the server time in a
 `config` or `ack`. Until then rows carry monotonic time, with the boot id of the machine, and are dated
-when trust comes.
+when trust comes. Whether a command is late needs no trust: see Lateness.
 """
 
 import ctypes
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Final
 from edge_agent.model import Stamp
 
 MAX_OFF_US: Final = 2_000_000
+WINDOW_US: Final = 300_000_000
+FIRST_US: Final = 60_000_000
 TIME_ERROR: Final = 5
 """adjtimex: the clock is not synchronised."""
 _SYNCHRONIZED: Final = Path("/run/systemd/timesync/synchronized")
@@ -52,6 +55,35 @@ def wall_us() -> int:
 def monotonic_us() -> int:
     """Microseconds since the machine started, sleep included."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+
+
+class Lateness:
+    """How late a message of the cloud is, whatever the two clocks say.
+
+    It is what a message took more than the promptest one of the last five to ten minutes. In its first minute
+    a run may have heard none that was prompt: then a trusted clock, which may be off by 2 s, is asked too.
+    """
+
+    def __init__(self) -> None:
+        self._first_us: float = math.inf
+        self._began_us = 0
+        self._best_us: float = math.inf
+        self._best_before_us: float = math.inf
+
+    def heard(self, server_us: int, at_us: int) -> None:
+        """A message that left at `server_us` by its clock came at `at_us` by ours (monotonic)."""
+        if at_us - self._began_us > WINDOW_US:
+            self._began_us, self._best_before_us, self._best_us = at_us, self._best_us, math.inf
+        self._first_us = min(self._first_us, at_us)
+        self._best_us = min(self._best_us, at_us - server_us)
+
+    def of(self, server_us: int, at_us: int, wall_us: int | None) -> float:
+        """Microseconds; infinite while there is nothing to compare with. `wall_us`: of a trusted clock."""
+        best_us = min(self._best_us, self._best_before_us)
+        found = [] if math.isinf(best_us) else [at_us - server_us - best_us]
+        if wall_us is not None and at_us - self._first_us < FIRST_US:
+            found.append(wall_us - server_us - MAX_OFF_US)
+        return max(found, default=math.inf)
 
 
 class Clock:

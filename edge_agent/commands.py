@@ -6,7 +6,7 @@ the asset (D-027), a site means its batteries (D-026).
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from overwatt.inventory import DISPATCHABLE, Asset
@@ -64,6 +64,23 @@ def refusal_of(
     if not math.isfinite(command.duration_s) or command.duration_s < 0:
         return Refusal(f"MALFORMED: duration_s is {command.duration_s}; it must be 0 or more")
     return _target_refusal(command, me, assets)
+
+
+def ended_by(mode: Mode, was: Mode, running: Iterable[Command]) -> dict[str, list[Command]]:
+    """What may run no longer when `mode` follows `was`, by the reason."""
+    if mode.name == OBSERVE:
+        return _those("MODE_OBSERVE: released to the device's own default", running)
+    if 0 < was.epoch < mode.epoch - 1:  # we have not heard what lay between: perhaps observe
+        return _those("MODE_CHANGED: the mode changed more than once, released", running)
+    if mode.opt_ins is None:
+        return {}
+    closed = [each for each in running if each.capability and each.capability not in mode.opt_ins]
+    return _those("CAPABILITY_CLOSED: what it needs is not opted in any more, released", closed)
+
+
+def _those(reason: str, running: Iterable[Command]) -> dict[str, list[Command]]:
+    commands = list(running)
+    return {reason: commands} if commands else {}
 
 
 def targets(command: Command, assets: Mapping[str, Asset]) -> list[str]:

@@ -5,10 +5,11 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from edge_agent.drivers import Driver
+from edge_agent.drivers import Driver, number
 from edge_agent.errors import Unavailable
 from edge_agent.model import Reading
 from overwatt.inventory import Asset
+from overwatt.split import AssetState
 
 T = TypeVar("T")
 
@@ -36,21 +37,45 @@ class Device:
         power_w = self.last.values.get("active_power_w") if self.last else None
         return None if power_w is None else power_w / 1e6
 
+    def for_split(self) -> AssetState:
+        """What a split over the site has to know."""
+        asset = self.asset
+        return AssetState(
+            id=asset.id,
+            capacity_mwh=asset.capacity_mwh,
+            min_mw=asset.min_mw,
+            max_mw=asset.max_mw,
+            soc_pct=self.last.values.get("soc_pct") if self.last else None,
+            soc_min_pct=number(asset, "min_soc_pct", 0.0),
+            soc_max_pct=number(asset, "max_soc_pct", 100.0),
+            power_mw=self.power_mw,
+            ramp_rate_mw_per_min=asset.ramp_rate_mw_per_min,
+            online=self.is_online,
+        )
+
     async def read(self) -> Reading:
         """Reads, and hands the reading on to the spool; raises Unavailable."""
         reading = await self._in_turn(self._read)
         await self._on_reading(self.asset.id, reading)
         return reading
 
-    async def set_power(self, power_mw: float) -> None:
-        """Raises Unavailable, Invalid."""
+    async def set_power(self, power_mw: float, *, is_wanted: Callable[[], bool]) -> bool:
+        """False: nobody wanted it any more when its turn came. Raises Unavailable, Invalid."""
 
-        async def write() -> None:
-            if not self.may_write:  # asked again in turn: the mode may have changed while we waited
+        async def write() -> bool:
+            if not is_wanted():  # asked in turn, which comes even when whoever asked has gone
+                return False
+            if not self.may_write:
                 raise Unavailable(f"asset {self.asset.id} is only observed")
-            await self._driver.set_power(power_mw * 1e6)
+            try:
+                await self._driver.set_power(power_mw * 1e6, is_wanted)
+            except Unavailable:
+                if is_wanted():
+                    raise
+                return False
+            return True
 
-        await self._in_turn(write)
+        return await self._in_turn(write)
 
     async def release(self) -> None:
         """Raises Unavailable, Invalid."""

@@ -7,18 +7,19 @@ duration is over, replaced by a newer command, and given up when the customer or
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 from edge_agent import following
-from edge_agent.commands import OBSERVE, Identity, Mode, refusal_of, targets
+from edge_agent.commands import OBSERVE, Identity, Mode, ended_by, refusal_of, targets
 from edge_agent.device import Device
-from edge_agent.drivers import REFRESH_S, number
+from edge_agent.drivers import REFRESH_S
 from edge_agent.errors import Invalid, Unavailable
 from edge_agent.log import Log
 from edge_agent.replies import Outcome, applied, followed, not_following, refused
-from overwatt.split import AssetState, Split, split
+from overwatt.split import Split, split
 from overwatt.v1.agent_pb2 import Command, Reply
 
 READ_EVERY_S: Final = 0.5
@@ -66,34 +67,40 @@ class Dispatcher:
             return
         if command.mode_epoch > self.mode.epoch:
             # The gateway stamped it under the lock of a mode that we have not heard of: active.
-            self.mode = Mode("active", command.mode_epoch)
-            self._allow(True)
+            self.obey_mode(Mode("active", command.mode_epoch))
         self._remember(command.id, None)
         chosen = targets(command, assets)
         for asset in chosen:
             self._end_hold(asset)
             self._holders[asset] = command
-        task = asyncio.create_task(self._carry_out(command, chosen))
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
+        self._start(self._carry_out(command, chosen))
 
-    async def obey_mode(self, mode: Mode) -> None:
-        """The customer's will; an older one is not news. Observe ends everything, once."""
+    def obey_mode(self, mode: Mode) -> None:
+        """The customer's will, in force when this returns; an older one is not news.
+
+        What it does not allow any more ends, and its devices are given back once.
+        """
         if mode.epoch < self.mode.epoch:
             return
-        was = self.mode
-        self.mode = mode
+        was, self.mode = self.mode, mode
         self._allow(mode.name != OBSERVE)
-        if mode.name == OBSERVE and was.name != OBSERVE:
-            log.info("mode observe", mode_epoch=mode.epoch)
-            await self.release_all("MODE_OBSERVE: released to the device's own default")
+        for reason, commands in ended_by(mode, was, self._holders.values()).items():
+            assets = [asset for asset, holder in self._holders.items() if holder in commands]
+            log.info("mode ends", reason=reason, mode=mode.name, mode_epoch=mode.epoch, assets=assets)
+            self._start(self._give_back(assets, reason))
 
     async def release_all(self, reason: str) -> None:
         """End what runs, give every held device back to its own default, and say so."""
-        held = dict(self._holders)
-        self._holders.clear()
-        for asset in list(self._holds):
+        await self._give_back(list(self._holders), reason)
+
+    def _give_back(self, assets: Iterable[str], reason: str) -> Coroutine[Any, Any, None]:
+        """Ends at once what runs there; the rest is to be awaited."""
+        held = {asset: self._holders.pop(asset) for asset in assets}
+        for asset in held:
             self._end_hold(asset)
+        return self._released(held, reason)
+
+    async def _released(self, held: Mapping[str, Command], reason: str) -> None:
         await asyncio.gather(*(self._let_go(self._devices[asset], reason) for asset in held))
         for command in {command.id: command for command in held.values()}.values():
             self._reply(not_following(command, reason, self._shares_said(command)))
@@ -101,7 +108,7 @@ class Dispatcher:
     async def _carry_out(self, command: Command, chosen: Iterable[str]) -> None:
         devices = [self._devices[asset] for asset in chosen]
         before = {device.asset.id: device.power_mw for device in devices}
-        shared = split(command.power_mw, [_state(device) for device in devices])
+        shared = split(command.power_mw, [device.for_split() for device in devices])
         _log_split(command, shared)
         powers = {share.asset: share.power_mw for share in shared.shares}
         online = [device for device in devices if device.is_online]
@@ -129,8 +136,7 @@ class Dispatcher:
     async def _write(self, command: Command, device: Device, power_mw: float) -> str:
         """Why it failed; empty for done."""
         try:
-            if self._holds_still(command, device):
-                await device.set_power(power_mw)
+            await device.set_power(power_mw, is_wanted=partial(self._holds_still, command, device))
         except (Unavailable, Invalid) as error:
             log.error("write failed", asset=device.asset.id, command=command.id, error=str(error))
             self._drop(command, device)
@@ -207,7 +213,7 @@ class Dispatcher:
                 log.info("duration over", asset=device.asset.id, command=command.id)
                 power_mw, ends_s = 0.0, float("inf")
             try:
-                await device.set_power(power_mw)
+                await device.set_power(power_mw, is_wanted=partial(self._holds_still, command, device))
             except (Unavailable, Invalid) as error:
                 log.error("setpoint not refreshed", asset=device.asset.id, error=str(error))
                 await asyncio.sleep(1)
@@ -232,6 +238,8 @@ class Dispatcher:
 
     async def _let_go(self, device: Device, reason: str) -> None:
         for attempt in range(1, RELEASE_ATTEMPTS + 1):
+            if attempt > 1 and device.asset.id in self._holders:
+                return  # a newer command has it meanwhile
             try:
                 await device.release()
             except (Unavailable, Invalid) as error:
@@ -259,26 +267,15 @@ class Dispatcher:
         while len(self._replies) > REMEMBERED:
             self._replies.popitem(last=False)
 
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
             log.error("dispatch failed", error=repr(error))
-
-
-def _state(device: Device) -> AssetState:
-    asset = device.asset
-    return AssetState(
-        id=asset.id,
-        capacity_mwh=asset.capacity_mwh,
-        min_mw=asset.min_mw,
-        max_mw=asset.max_mw,
-        soc_pct=device.last.values.get("soc_pct") if device.last else None,
-        soc_min_pct=number(asset, "min_soc_pct", 0.0),
-        soc_max_pct=number(asset, "max_soc_pct", 100.0),
-        power_mw=device.power_mw,
-        ramp_rate_mw_per_min=asset.ramp_rate_mw_per_min,
-        online=device.is_online,
-    )
 
 
 def _log_split(command: Command, shared: Split) -> None:

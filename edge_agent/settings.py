@@ -1,7 +1,8 @@
 """What the agent reads from its environment (D-007 to D-016), with errors that name the variable.
 
-ASSET_ID set: one asset, described by variables. Else SITE_ID and ASSETS_PATH: a gateway for all assets of
-the site in that file. Read once, by `__main__`.
+An enrolled box has its names, its broker and its assets from the identity directory. Else ASSET_ID set: one
+asset, described by variables. Else SITE_ID and ASSETS_PATH: a gateway for all assets of the site in that
+file. Read once, by `__main__`.
 """
 
 import math
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from edge_agent.errors import Invalid
+from edge_agent.identity import BOX, BoxIdentity, identity_directory, load, state_directory
 from overwatt.inventory import TYPES, Asset, InventoryError, Site, parse_inventory
 from overwatt.topics import DEVICE, TENANT, is_device, is_tenant
 
@@ -47,16 +49,23 @@ class Settings:
     deadman_s: float
     clock_trusted: bool
     log_level: str
+    identity: BoxIdentity | None = None
+    """of an enrolled box; None speaks plain MQTT, for development"""
 
 
 def read_settings(env: Mapping[str, str]) -> Settings:
     """Raises Invalid, naming the variable, its value and what would be right."""
-    host, port = _broker(env)
-    tenant = env.get("TENANT_ID") or "default"
-    if not is_tenant(tenant):
-        raise Invalid(f"TENANT_ID is {tenant!r}; it must match {TENANT.pattern}")
-    mode, device, site = _what(env)
+    if box := _identity(env):
+        host, port, tenant = box.mqtt_host, box.mqtt_port, box.tenant
+        mode, device, site = _what_of_box(env, box)
+    else:
+        host, port = _broker(env)
+        tenant = env.get("TENANT_ID") or "default"
+        if not is_tenant(tenant):
+            raise Invalid(f"TENANT_ID is {tenant!r}; it must match {TENANT.pattern}")
+        mode, device, site = _what(env)
     return Settings(
+        identity=box,
         mqtt_host=host,
         mqtt_port=port,
         tenant=tenant,
@@ -72,6 +81,31 @@ def read_settings(env: Mapping[str, str]) -> Settings:
         clock_trusted=_flag(env, "CLOCK_TRUSTED"),
         log_level=_level(env),
     )
+
+
+def _identity(env: Mapping[str, str]) -> BoxIdentity | None:
+    """IDENTITY_DIR; else the usual place, if this box was enrolled and no broker is named."""
+    directory = identity_directory(env)
+    if env.get("IDENTITY_DIR"):
+        return load(directory)
+    names_a_broker = any(env.get(name) for name in ("MQTT_HOST", "HEADEND_MQTT", "HEADEND_GRPC"))
+    is_declined = "IDENTITY_DIR" in env
+    if names_a_broker or is_declined or not (directory / BOX).exists():
+        return None
+    return load(directory)
+
+
+def _what_of_box(env: Mapping[str, str], box: BoxIdentity) -> tuple[str, str, Site]:
+    """ASSET_ID and ASSETS_PATH go before what the cloud said at enrolment; the box stays who it is."""
+    if env.get("ASSET_ID"):
+        mode, _, site = _what(env)
+        return mode, box.box, site
+    site_id = env.get("SITE_ID") or env.get("GATEWAY_SITE_ID") or box.site
+    if path := env.get("ASSETS_PATH"):
+        return "gateway", box.box, _site_of_file(site_id, Path(path))
+    if box.assets_path.exists():
+        return "gateway", box.box, _site_of_file(box.site, box.assets_path)
+    return "gateway", box.box, Site(box.site, box.site_name, ())
 
 
 def _broker(env: Mapping[str, str]) -> tuple[str, int]:
@@ -213,5 +247,4 @@ def _level(env: Mapping[str, str]) -> str:
 def _spool_path(env: Mapping[str, str], tenant: str, device: str) -> Path:
     if path := env.get("SPOOL_PATH"):
         return Path(path)
-    home = Path(env.get("XDG_STATE_HOME") or Path(env.get("HOME") or "/var/lib") / ".local" / "state")
-    return home / "overwatt" / f"{tenant}.{device}.sqlite"
+    return state_directory(env) / f"{tenant}.{device}.sqlite"

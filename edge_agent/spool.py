@@ -66,6 +66,7 @@ class SpoolFile:
             cursor = self._db.execute("INSERT INTO run (epoch) VALUES (?)", (self.epoch,))
             self._run = int(cursor.lastrowid or 0)
         self._next_seq = 1
+        self._is_wiped = False
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -75,6 +76,8 @@ class SpoolFile:
         try:
             yield
             self._db.execute("COMMIT")
+            if getattr(self, "_is_wiped", False):
+                self._shrink()
         except BaseException:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
@@ -97,6 +100,14 @@ class SpoolFile:
                AND seq BETWEEN ? AND ?""",
             [(epoch, first, last) for first, last in ranges],
         )
+
+    def wipe(self) -> None:
+        """Everything, also from the disk's pages and the log; this is not a loss to be declared."""
+        self._db.execute("PRAGMA secure_delete = ON")
+        self._db.execute("DELETE FROM sample")
+        self._db.execute("DELETE FROM evicted")
+        self._db.execute("DELETE FROM run WHERE run <> ?", (self._run,))
+        self._is_wiped = True
 
     def read(self, after: Key, limit: int) -> list[Row]:
         """Dated rows behind a place, oldest first."""
@@ -138,6 +149,12 @@ class SpoolFile:
 
     def close(self) -> None:
         self._db.close()
+
+    def _shrink(self) -> None:
+        """After a wipe, outside of any transaction: nothing old stays in the files."""
+        self._db.execute("VACUUM")
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._is_wiped = False
 
     def _row(self, sample: Sample, seq: int) -> tuple[Row, tuple[object, ...]]:
         values: dict[int | str, float] = {

@@ -57,6 +57,9 @@ class Spool:
     async def delete(self, epoch: int, ranges: Sequence[tuple[int, int]]) -> None:
         await self._do(lambda: self._file.delete(epoch, ranges))
 
+    async def wipe(self) -> None:
+        await self._do(self._file.wipe)
+
     async def _do(self, work: Callable[[], T]) -> T:
         job = _Job(work, self._loop.create_future())
         self._jobs.put(job)

@@ -7,6 +7,7 @@ has to be sent again comes from the spool. A PUBACK means nothing here (it prove
 import asyncio
 import logging
 import random
+import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from edge_agent.errors import Invalid
 from edge_agent.log import Log
 from overwatt.topics import PROTOBUF, identity, topic
 
@@ -51,8 +53,17 @@ class Uplink:
     """One agent at one broker, for ever."""
 
     def __init__(
-        self, host: str, port: int, *, tenant: str, device: str, listener: Listener, will: Callable[[], bytes]
+        self,
+        host: str,
+        port: int,
+        *,
+        tenant: str,
+        device: str,
+        listener: Listener,
+        will: Callable[[], bytes],
+        tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
+        """`tls` is asked at every connect, so that a fresh certificate is taken up; it raises Invalid."""
         self.is_connected = False
         self.heard_s = time.monotonic()
         """when the cloud was last known to be there"""
@@ -60,6 +71,8 @@ class Uplink:
         self._tenant, self._device = tenant, device
         self._listener = listener
         self._will = will
+        self._tls = tls
+        self._ended: asyncio.Future[str] | None = None
         self._client: mqtt.Client | None = None
         self._inbox: deque[tuple[str, bytes, bool]] = deque()
         self._loop = asyncio.get_running_loop()
@@ -88,6 +101,11 @@ class Uplink:
             )
             await asyncio.sleep(wait_s)
 
+    def reconnect(self, reason: str) -> None:
+        """Leave, and come back as after any end of a connection."""
+        if self._ended:
+            _end(self._ended, reason)
+
     async def close(self, *, farewell: bytes) -> None:
         """Say that this agent is gone, and go."""
         client = self._client
@@ -101,10 +119,13 @@ class Uplink:
     async def _one_connection(self) -> str:
         """Lives as long as a connection; answers why it ended."""
         ended: asyncio.Future[str] = self._loop.create_future()
+        self._ended = ended
         client = self._new_client(ended)
         try:
+            if self._tls:
+                client.tls_set_context(self._tls())
             await asyncio.to_thread(client.connect, self._host, self._port, KEEPALIVE_S, clean_start=True)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, Invalid) as error:
             return str(error)
         client.loop_start()
         try:
@@ -145,7 +166,7 @@ class Uplink:
             self._post(self._up, client)
 
         def on_disconnect(_: Any, __: Any, ___: Any, code: ReasonCode, ____: Any) -> None:
-            self._post(_end, ended, f"the connection ended: {code}")
+            self._post(_end, ended, self._why_ended(str(code)))
 
         def on_message(_: Any, __: Any, message: mqtt.MQTTMessage) -> None:
             is_first = not self._inbox
@@ -160,6 +181,11 @@ class Uplink:
         client.on_connect, client.on_disconnect = on_connect, on_disconnect
         client.on_message, client.on_publish = on_message, on_publish
         return client
+
+    def _why_ended(self, code: str) -> str:
+        if self._tls and not self.is_connected:  # so TLS tells a client that its certificate is not taken
+            return "the broker hung up before it answered: is this box's certificate revoked or expired?"
+        return f"the connection ended: {code}"
 
     def _post(self, call: Callable[..., None], *arguments: Any) -> None:
         """From paho's thread to the event loop, which may be gone by now."""

@@ -17,6 +17,12 @@ from edge_agent.model import Reading
 from overwatt.inventory import Asset
 
 ENTRY_POINTS: Final = "overwatt.drivers"
+Wanted = Callable[[], bool]
+"""Whether a power is still wanted; asked before each write, because the customer may say no meanwhile."""
+
+
+def always() -> bool:
+    return True
 
 
 class Driver(Protocol):
@@ -29,9 +35,10 @@ class Driver(Protocol):
         """What it measures now; what it does not measure is absent."""
         ...
 
-    async def set_power(self, power_w: float) -> None:
+    async def set_power(self, power_w: float, is_wanted: Wanted = always) -> None:
         """Make it follow a power, + discharge, and read back that it took it.
 
+        Writes nothing more once `is_wanted` says no, and raises Unavailable then: `release` comes next.
         Called again every REFRESH_S with the same power. Where the device has a revert timer, it is set to
         REVERT_S, so that a silent agent lets go. Raises Invalid where the device cannot do this at all.
         """

@@ -5,6 +5,7 @@ publish on `devices/<tenant>/<device>/{telemetry,status,reply,event}` and read `
 the same prefix, and nothing else.
 """
 
+import hashlib
 import re
 import zlib
 from typing import Final, NamedTuple
@@ -31,6 +32,8 @@ COMMANDS: Final = "commands"
 REGISTRY: Final = "registry"
 ALERT_EVENTS: Final = "alert.events"
 AUDIT_HEAD: Final = "audit.head"
+
+TOMBSTONE: Final = "sha256:"
 
 
 class Address(NamedTuple):
@@ -80,3 +83,13 @@ def identity(tenant: str, device: str) -> str:
 def partition_of(tenant: str, device: str, partitions: int) -> int:
     """The Kafka partition of a device: CRC-32 of its identity, equal in every process and release."""
     return zlib.crc32(identity(tenant, device).encode()) % partitions
+
+
+def tombstone_of(identity_sha256: bytes) -> str:
+    """Key of the registry record that says of an identity, known by its hash alone, that it is erased."""
+    return f"{TOMBSTONE}{identity_sha256.hex()}"
+
+
+def identity_hash(tenant: str, device: str) -> bytes:
+    """SHA-256 of an identity."""
+    return hashlib.sha256(identity(tenant, device).encode()).digest()

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from edge_agent.drivers import number
+from edge_agent.drivers import Wanted, always, number
 from edge_agent.drivers.simulated import physics
 from edge_agent.errors import Invalid
 from edge_agent.model import Reading
@@ -48,7 +48,7 @@ class SimulatedDriver:
                 values["energy_import_wh"] = self._counted_wh
         return Reading(values)
 
-    async def set_power(self, power_w: float) -> None:
+    async def set_power(self, power_w: float, is_wanted: Wanted = always) -> None:
         if self._asset.type != "battery":
             raise Invalid(f"asset {self._asset.id}: a simulated {self._asset.type} obeys no setpoint")
         self._advance()

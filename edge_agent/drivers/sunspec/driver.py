@@ -3,7 +3,7 @@
 import json
 from typing import Final
 
-from edge_agent.drivers import REVERT_S, number, text, whole
+from edge_agent.drivers import REVERT_S, Wanted, always, number, text, whole
 from edge_agent.drivers.modbus import Connection, NoSuchRegisters
 from edge_agent.drivers.sunspec import codec, controls
 from edge_agent.drivers.sunspec.codec import Name, Span
@@ -41,12 +41,12 @@ class SunSpecDriver:
             )
         return Reading(found)
 
-    async def set_power(self, power_w: float) -> None:
+    async def set_power(self, power_w: float, is_wanted: Wanted = always) -> None:
         device = await self._ready()
         values = await self._values(device, codec.wanted_control_points(device.models))
         factors = await self._factors(device)
         writes = controls.follow(device.models, values, factors, power_w=power_w, revert_s=self._revert_s)
-        await self._write(device, writes)
+        await self._write(device, writes, is_wanted)
 
     async def release(self) -> None:
         device = await self._ready()
@@ -92,9 +92,11 @@ class SunSpecDriver:
         found = {name: values.get(Name(name.model, point.name)) for name, point in points.items()}
         return {name: int(value) for name, value in found.items() if value is not None}
 
-    async def _write(self, device: Map, writes: list[controls.Write]) -> None:
-        """In this order; then all of it must stand there."""
+    async def _write(self, device: Map, writes: list[controls.Write], is_wanted: Wanted = always) -> None:
+        """In this order, the enable last; then all of it must stand there."""
         for write in writes:
+            if not is_wanted():
+                raise Unavailable(f"{self._connection.address}: the power is not wanted any more")
             address = device.models[write.model].base + write.offset
             try:
                 await self._connection.write(address, write.registers)

@@ -110,7 +110,7 @@ class AgentStatus(_message.Message):
     def __init__(self, tenant: _Optional[str] = ..., device: _Optional[str] = ..., status: _Optional[_Union[Status, _Mapping]] = ..., received_at_us: _Optional[int] = ...) -> None: ...
 
 class Command(_message.Message):
-    __slots__ = ("id", "dispatch_id", "tenant", "device", "site", "asset", "power_mw", "duration_s", "issued_at_us", "expires_at_us", "mode_epoch", "capability")
+    __slots__ = ("id", "dispatch_id", "tenant", "device", "site", "asset", "power_mw", "duration_s", "issued_at_us", "expires_at_us", "mode_epoch", "capability", "stamped_at_us")
     ID_FIELD_NUMBER: _ClassVar[int]
     DISPATCH_ID_FIELD_NUMBER: _ClassVar[int]
     TENANT_FIELD_NUMBER: _ClassVar[int]
@@ -123,6 +123,7 @@ class Command(_message.Message):
     EXPIRES_AT_US_FIELD_NUMBER: _ClassVar[int]
     MODE_EPOCH_FIELD_NUMBER: _ClassVar[int]
     CAPABILITY_FIELD_NUMBER: _ClassVar[int]
+    STAMPED_AT_US_FIELD_NUMBER: _ClassVar[int]
     id: str
     dispatch_id: str
     tenant: str
@@ -135,7 +136,8 @@ class Command(_message.Message):
     expires_at_us: int
     mode_epoch: int
     capability: str
-    def __init__(self, id: _Optional[str] = ..., dispatch_id: _Optional[str] = ..., tenant: _Optional[str] = ..., device: _Optional[str] = ..., site: _Optional[str] = ..., asset: _Optional[str] = ..., power_mw: _Optional[float] = ..., duration_s: _Optional[float] = ..., issued_at_us: _Optional[int] = ..., expires_at_us: _Optional[int] = ..., mode_epoch: _Optional[int] = ..., capability: _Optional[str] = ...) -> None: ...
+    stamped_at_us: int
+    def __init__(self, id: _Optional[str] = ..., dispatch_id: _Optional[str] = ..., tenant: _Optional[str] = ..., device: _Optional[str] = ..., site: _Optional[str] = ..., asset: _Optional[str] = ..., power_mw: _Optional[float] = ..., duration_s: _Optional[float] = ..., issued_at_us: _Optional[int] = ..., expires_at_us: _Optional[int] = ..., mode_epoch: _Optional[int] = ..., capability: _Optional[str] = ..., stamped_at_us: _Optional[int] = ...) -> None: ...
 
 class Reply(_message.Message):
     __slots__ = ("command_id", "dispatch_id", "state", "reason", "shares", "unplaced_mw", "unplaced_why", "at_us")
@@ -147,12 +149,14 @@ class Reply(_message.Message):
         NOT_FOLLOWING: _ClassVar[Reply.State]
         REJECTED: _ClassVar[Reply.State]
         EXPIRED: _ClassVar[Reply.State]
+        ERASED: _ClassVar[Reply.State]
     STATE_UNSPECIFIED: Reply.State
     APPLIED: Reply.State
     VERIFIED: Reply.State
     NOT_FOLLOWING: Reply.State
     REJECTED: Reply.State
     EXPIRED: Reply.State
+    ERASED: Reply.State
     COMMAND_ID_FIELD_NUMBER: _ClassVar[int]
     DISPATCH_ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -204,18 +208,20 @@ class AgentReply(_message.Message):
     def __init__(self, tenant: _Optional[str] = ..., device: _Optional[str] = ..., reply: _Optional[_Union[Reply, _Mapping]] = ..., received_at_us: _Optional[int] = ..., from_gateway: _Optional[bool] = ...) -> None: ...
 
 class Config(_message.Message):
-    __slots__ = ("mode", "mode_epoch", "opt_ins", "server_time_us", "telemetry_interval_ms")
+    __slots__ = ("mode", "mode_epoch", "opt_ins", "server_time_us", "telemetry_interval_ms", "erase")
     MODE_FIELD_NUMBER: _ClassVar[int]
     MODE_EPOCH_FIELD_NUMBER: _ClassVar[int]
     OPT_INS_FIELD_NUMBER: _ClassVar[int]
     SERVER_TIME_US_FIELD_NUMBER: _ClassVar[int]
     TELEMETRY_INTERVAL_MS_FIELD_NUMBER: _ClassVar[int]
+    ERASE_FIELD_NUMBER: _ClassVar[int]
     mode: str
     mode_epoch: int
     opt_ins: _containers.RepeatedScalarFieldContainer[str]
     server_time_us: int
     telemetry_interval_ms: int
-    def __init__(self, mode: _Optional[str] = ..., mode_epoch: _Optional[int] = ..., opt_ins: _Optional[_Iterable[str]] = ..., server_time_us: _Optional[int] = ..., telemetry_interval_ms: _Optional[int] = ...) -> None: ...
+    erase: bool
+    def __init__(self, mode: _Optional[str] = ..., mode_epoch: _Optional[int] = ..., opt_ins: _Optional[_Iterable[str]] = ..., server_time_us: _Optional[int] = ..., telemetry_interval_ms: _Optional[int] = ..., erase: _Optional[bool] = ...) -> None: ...
 
 class Event(_message.Message):
     __slots__ = ("at_us", "asset", "type", "severity", "code", "message")
