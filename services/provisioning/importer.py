@@ -13,12 +13,19 @@ log = get_logger(__name__)
 AUTHOR = Author(actor="provisioning")
 
 
+async def ensure_tenant(pool: Pool, tenant_id: str) -> None:
+    """The tenant that a program on this machine is, exists. Raises Unavailable."""
+    async with transaction(pool) as db:
+        await store.ensure_tenant(db, tenant_id)
+
+
 async def import_sites(pool: Pool, tenant_id: str, sites: Sequence[Site], *, source: str) -> Changes:
     """Make the registry say what the file says; repeating it changes nothing. Raises Taken, Unavailable."""
-    target = inventory.wanted(sites)
     async with transaction(pool) as db:
         await store.take_turn_to_import(db)
         await store.ensure_tenant(db, tenant_id)
+        target = inventory.wanted(sites, await store.read_given_names(db, tenant_id))
+        await store.refuse_made_by_hand(db, tenant_id, list(target.devices))
         current = await store.read_holdings(db, tenant_id, list(target.devices))
         changes = inventory.changes(current, target)
         for site_id, name in changes.sites.items():

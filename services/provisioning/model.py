@@ -16,6 +16,10 @@ class Taken(Invalid):
     """What should be made exists already."""
 
 
+class Barred(Invalid):
+    """What is asked for does not go with the state that it is in."""
+
+
 class Unknown(Invalid):
     """What should be changed does not exist; `field` says by which name it was looked for."""
 
@@ -51,6 +55,8 @@ class DeviceRow:
     assets: tuple[str, ...] = ()
     asset: AssetRow | None = None
     state: str = ACTIVE
+    stays_out: bool = False
+    """decommissioned by a person: no import brings it back"""
 
 
 @dataclass(frozen=True, slots=True)

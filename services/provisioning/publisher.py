@@ -6,9 +6,10 @@ from typing import Final
 import asyncpg
 from aiokafka.errors import KafkaError
 
-from overwatt.topics import REGISTRY, identity
+from overwatt.topics import REGISTRY, identity, tombstone_of
 from overwatt.v1.registry_pb2 import Device
 from services.provisioning import metrics, store
+from services.provisioning.model import ERASED
 from services.runtime import clock
 from services.runtime.bus import Producer, consumer, producer
 from services.runtime.errors import Unavailable
@@ -19,7 +20,7 @@ from services.runtime.waiting import happens
 
 log = get_logger(__name__)
 
-BATCH: Final = 500
+BATCH: Final = 2_000
 SAFETY_PERIOD_S: Final = 30.0
 """A change is told when it is committed; this is for those of a process that died in between."""
 
@@ -50,13 +51,15 @@ class Publisher:
                 await happens(self._changed, SAFETY_PERIOD_S)
 
     async def _publish(self, out: Producer) -> None:
+        metrics.UNPUBLISHED.set(await until_available("count what is to be told", self._waiting))
         while told := await until_available("publish the registry", lambda: self._publish_batch(out)):
             log.info("registry published", devices=told)
+        while told := await until_available("publish tombstones", lambda: self._publish_tombstones(out)):
+            log.info("tombstones published", identities=told)
 
     async def _publish_batch(self, out: Producer) -> int:
         async with transaction(self._pool) as db:
             await store.take_turn_to_publish(db)
-            metrics.UNPUBLISHED.set(await store.count_unpublished(db))
             rows = await store.read_unpublished(db, BATCH)
             sent = [
                 await out.enqueue(
@@ -68,6 +71,19 @@ class Publisher:
             await store.set_published(db, {row["device_key"]: row["changed_at"] for row in rows})
         metrics.PUBLISHED.inc(len(rows))
         return len(rows)
+
+    async def _publish_tombstones(self, out: Producer) -> int:
+        async with transaction(self._pool) as db:
+            await store.take_turn_to_publish(db)
+            identities = await store.read_unpublished_tombstones(db, BATCH)
+            value = Device(state=ERASED).SerializeToString()
+            await out.settle([await out.enqueue(REGISTRY, tombstone_of(each), value) for each in identities])
+            await store.set_tombstones_published(db, identities)
+        return len(identities)
+
+    async def _waiting(self) -> int:
+        async with transaction(self._pool) as db:
+            return await store.count_unpublished(db)
 
     async def _forget(self) -> None:
         async with transaction(self._pool) as db:
@@ -108,4 +124,5 @@ def to_wire(row: asyncpg.Record) -> Device:
         capacity_mwh=row["capacity_mwh"] or 0.0,
         max_mw=row["max_mw"] or 0.0,
         min_mw=row["min_mw"] or 0.0,
+        wipe=row["wipe"],
     )

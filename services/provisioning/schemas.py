@@ -3,9 +3,8 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from overwatt.inventory import TYPES
 from overwatt.topics import DEVICE, TENANT, is_device, is_tenant
 
 Capability = Literal["battery", "pv", "ev_charger", "heat_pump", "load"]
@@ -23,12 +22,6 @@ def _device(value: str) -> str:
     return value
 
 
-def _type(value: str) -> str:
-    if value not in (*TYPES, "agent"):
-        raise ValueError(f"must be one of {', '.join((*TYPES, 'agent'))}")
-    return value
-
-
 def _words(value: str) -> str:
     if not value.isprintable():
         raise ValueError("must be printable characters")
@@ -40,62 +33,39 @@ DeviceId = Annotated[str, AfterValidator(_device)]
 Words = Annotated[str, Field(max_length=200), AfterValidator(_words)]
 
 
-class _Strict(BaseModel):
+Email = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$", max_length=254
+    ),
+]
+ExternalId = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_words)]
+"""How another system calls it."""
+
+
+class Strict(BaseModel):
+    """Says no to fields that it does not know."""
+
     model_config = ConfigDict(extra="forbid")
 
 
-class NewTenant(_Strict):
-    """An organisation whose devices and users see nothing of any other."""
-
-    tenant_id: TenantId = Field(examples=["tenant-a"])
-    name: Words = Field(default="", examples=["Bakery Ltd"])
-
-
-class Tenant(BaseModel):
-    """A tenant."""
-
-    tenant_id: str
-    name: str
-    state: str
-    created_at: datetime
-
-
-class NewDevice(_Strict):
-    """Whatever holds MQTT credentials: `<tenant>/<device>` is its user name and client id."""
-
-    tenant_id: TenantId = Field(examples=["tenant-a"])
-    device_id: DeviceId = Field(examples=["sensor-001"])
-    type: Annotated[str, AfterValidator(_type)] = "sensor"
-    name: Words = ""
-    site_id: DeviceId | None = None
-
-
-class Device(BaseModel):
-    """A device of the registry. `device_key` is its number in the telemetry tables."""
-
-    device_key: int
-    tenant_id: str
-    device_id: str
-    site_id: str | None
-    box_id: str | None
-    type: str
-    name: str
-    state: str
-    assets: list[str]
-    created_at: datetime
-    changed_at: datetime
-
-
-class NewMode(_Strict):
+class NewMode(Strict):
     """observe: the platform writes nothing. active: to opened capabilities."""
 
     mode: Literal["observe", "active"]
+    payment_ref: Words | None = Field(default=None, description="why, for the audit log", examples=["inv-77"])
 
 
-class NewCapabilities(_Strict):
+class NewCapabilities(Strict):
     """All capabilities that are open from now on."""
 
     opt_ins: list[Capability] = Field(max_length=20, examples=[["battery"]])
+
+
+class CapabilitySwitch(Strict):
+    """One capability, open or closed."""
+
+    enabled: bool
 
 
 class Box(BaseModel):

@@ -1,6 +1,7 @@
 """What provisioning reads from the environment."""
 
-from typing import Final
+from pathlib import Path
+from typing import Final, Literal
 
 from pydantic import Field, SecretStr, field_validator
 
@@ -21,6 +22,49 @@ class Settings(RuntimeSettings):
     """The assets file. Unset: assets.yaml in the working directory or the workspace root. Empty: none."""
     tenant_id: str = "default"
     """Whose the assets of the file are."""
+    app_url: str = "http://127.0.0.1:3001"
+    """Where invitations lead: the address under which people reach the api."""
+
+    authority_dir: Path | None = None
+    """root.pem, issuing.pem, issuing.key: `python -m services.provisioning authority init` makes them."""
+    enrol_host: str = "127.0.0.1"
+    enrol_port: int = Field(default=8443, ge=0, le=65535)
+    """The boxes' door, over TLS; open when there is an authority."""
+    enrol_names: str = "localhost,127.0.0.1"
+    """Names and addresses by which boxes reach that door, for its certificate."""
+    enrol_url: str | None = None
+    """Its address as boxes see it, for links. Unset: the first of those names, with the port."""
+    enrol_failures_per_minute: int = Field(default=60, ge=1)
+    """By one address at that door, before it has to wait. Only failures count."""
+    crl_url: str | None = None
+    """Where the revocation list is to be had, named in boxes' certificates: EMQX asks there."""
+    mqtt_public_host: str = "localhost"
+    mqtt_tls_port: int = Field(default=8883, ge=1, le=65535)
+    mqtt_token_port: int = Field(default=8884, ge=1, le=65535)
+    """The broker as boxes and simple devices see it."""
+    broker_kind: Literal["mosquitto", "emqx", "none"] = "none"
+    """Who is told of revocations and asked to end sessions."""
+    mosquitto_dir: Path | None = None
+    """Where Mosquitto reads acl, passwords and crl.pem, and writes mosquitto.pid."""
+    mqtt_admin_host: str = "127.0.0.1"
+    mqtt_admin_port: int = Field(default=8883, ge=1, le=65535)
+    """Mosquitto's port for certificates: sessions are ended there by takeover."""
+    emqx_api_url: str = "http://emqx:18083"
+    emqx_api_key: str = ""
+    emqx_api_secret: SecretStr = SecretStr("")
+
+    smtp_url: SecretStr = SecretStr("")
+    """smtp://user:password@host:587 or smtps://host. Empty: mails wait in the table notice."""
+    mail_from: str = "overwatt@localhost"
+    ops_email: str = ""
+    """Who is told when a person asks for deletion. Empty: the log and the audit log alone."""
+
+    @field_validator("enrol_url")
+    @classmethod
+    def _is_https(cls, value: str | None) -> str | None:
+        if value and not value.startswith("https://"):
+            raise ValueError("must begin with https://: boxes speak nothing else")
+        return value.rstrip("/") if value else None
 
     @field_validator("tenant_id")
     @classmethod
@@ -28,6 +72,11 @@ class Settings(RuntimeSettings):
         if not is_tenant(value):
             raise ValueError(f"must match {TENANT.pattern}")
         return value
+
+    @property
+    def enrol_server_names(self) -> list[str]:
+        """Of the boxes' door."""
+        return [name.strip() for name in self.enrol_names.split(",") if name.strip()]
 
 
 def admin_key(settings: Settings) -> str:

@@ -3,45 +3,70 @@
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import asyncpg
 
-from services.provisioning.model import AssetRow, Author, Box, DeviceRow, Holdings, Taken, Unknown
+from services.provisioning.model import (
+    DECOMMISSIONED,
+    AssetRow,
+    Author,
+    Box,
+    DeviceRow,
+    Holdings,
+    Taken,
+    Unknown,
+)
+from services.runtime import personal
 from services.runtime.postgres import Connection
 
 # A device's next change is always later than its last: the publisher tells changes apart by this time.
-_CHANGED: Final = "changed_at = greatest(clock_timestamp(), device.changed_at + interval '1 microsecond')"
+CHANGED: Final = "changed_at = greatest(clock_timestamp(), device.changed_at + interval '1 microsecond')"
 
 IMPORT_LOCK: Final = "select pg_advisory_xact_lock(hashtext('overwatt.provisioning.import'))"
 PUBLISH_LOCK: Final = "select pg_advisory_xact_lock(hashtext('overwatt.provisioning.publish'))"
 
 ENSURE_TENANT: Final = "insert into tenant (tenant_id, name) values ($1, $1) on conflict do nothing"
 SITES: Final = "select site_id, name from site where tenant_id = $1"
-BOXES: Final = "select box_id, state from box where tenant_id = $1 and box_id = site_id"
-DEVICES: Final = """
+# What a person put out of use reads as erased: an import leaves both alone.
+BOXES: Final = """
+select box_id,
+  case when state = 'decommissioned' and left_file_at is null then 'erased' else state end as state
+from box where tenant_id = $1 and source = 'file'"""
+GIVEN_NAMES: Final = "select site_id, name from site where tenant_id = $1 and renamed_at is not null"
+BY_HAND: Final = """
+select d.device_id, d.box_id from device d join box b on b.tenant_id = d.tenant_id and b.box_id = d.box_id
+where d.tenant_id = $1 and d.device_id = any($2) and b.source = 'admin' order by d.device_id limit 1"""
+_DEVICE_ROWS: Final = """
 select d.device_id, d.site_id, coalesce(s.name, '') as site_name, d.box_id, d.type, d.name, d.assets,
-  d.state, a.asset_id is not null as is_asset, a.capacity_mwh, a.max_mw, a.min_mw, a.efficiency,
-  a.ramp_rate_mw_per_min, a.location, a.details
+  d.state, d.left_file_at, a.asset_id is not null as is_asset, a.capacity_mwh, a.max_mw, a.min_mw,
+  a.efficiency, a.ramp_rate_mw_per_min, a.location, a.details
 from device d
 left join site s using (tenant_id, site_id)
-left join asset a using (device_key)
+left join asset a using (device_key)"""
+DEVICES: Final = f"""{_DEVICE_ROWS}
 where d.tenant_id = $1
   and (d.device_id = any($2)
-    or d.box_id = d.site_id and (a.asset_id is not null or d.device_id = d.box_id))"""
+    or (a.asset_id is not null or d.device_id = d.box_id)
+      and (d.tenant_id, d.box_id) in (select tenant_id, box_id from box where source = 'file'))"""
+BOX_DEVICES: Final = f"""{_DEVICE_ROWS}
+where d.tenant_id = $1 and (d.device_id = any($2)
+  or d.box_id = $3 and (a.asset_id is not null or d.device_id = d.box_id))
+order by d.device_key"""
 
 WRITE_SITE: Final = """
 insert into site (tenant_id, site_id, name) values ($1, $2, $3)
 on conflict (tenant_id, site_id) do update set name = excluded.name"""
 WRITE_BOX: Final = """
 insert into box (tenant_id, box_id, site_id, mode, opt_ins) values ($1, $2, $2, 'active', '{battery}')
-on conflict (tenant_id, box_id) do update set state = 'active'"""
+on conflict (tenant_id, box_id) do update
+  set state = case box.state when 'decommissioned' then 'active' else box.state end"""
 WRITE_DEVICE: Final = f"""
 insert into device (tenant_id, device_id, site_id, box_id, type, name, assets)
 values ($1, $2, $3, $4, $5, $6, $7)
 on conflict (tenant_id, device_id) do update
   set site_id = excluded.site_id, box_id = excluded.box_id, type = excluded.type, name = excluded.name,
-    assets = excluded.assets, {_CHANGED},
+    assets = excluded.assets, {CHANGED},
     state = case device.state when 'decommissioned' then 'active' else device.state end
 returning device_key"""
 WRITE_ASSET: Final = """
@@ -53,8 +78,10 @@ on conflict (tenant_id, asset_id) do update
     efficiency = excluded.efficiency, ramp_rate_mw_per_min = excluded.ramp_rate_mw_per_min,
     location = excluded.location, details = excluded.details"""
 RETIRE_DEVICES: Final = f"""
-update device set state = 'decommissioned', {_CHANGED} where tenant_id = $1 and device_id = any($2)"""
-RETIRE_BOXES: Final = "update box set state = 'decommissioned' where tenant_id = $1 and box_id = any($2)"
+update device set state = 'decommissioned', left_file_at = now(), {CHANGED}
+where tenant_id = $1 and device_id = any($2)"""
+RETIRE_BOXES: Final = """
+update box set state = 'decommissioned', left_file_at = now() where tenant_id = $1 and box_id = any($2)"""
 
 
 async def take_turn_to_import(db: Connection) -> None:
@@ -76,6 +103,29 @@ async def read_holdings(db: Connection, tenant_id: str, device_ids: Sequence[str
             row["device_id"]: _device(row) for row in await db.fetch(DEVICES, tenant_id, list(device_ids))
         },
     )
+
+
+async def read_given_names(db: Connection, tenant_id: str) -> dict[str, str]:
+    """Sites that a person renamed."""
+    return {row["site_id"]: row["name"] for row in await db.fetch(GIVEN_NAMES, tenant_id)}
+
+
+async def refuse_made_by_hand(db: Connection, tenant_id: str, device_ids: Sequence[str]) -> None:
+    """Raises Taken where a box that a person made has one of these."""
+    row = await db.fetchrow(BY_HAND, tenant_id, list(device_ids))
+    if row is not None:
+        raise Taken(
+            f"{row['device_id']!r} is of box {row['box_id']!r}, which was registered by hand; "
+            "take it out of the file, or give it another id there"
+        )
+
+
+async def read_box_devices(
+    db: Connection, tenant_id: str, box_id: str, device_ids: Sequence[str] = ()
+) -> dict[str, DeviceRow]:
+    """The box's agent and assets by id, and what bears one of these names."""
+    rows = await db.fetch(BOX_DEVICES, tenant_id, list(device_ids), box_id)
+    return {row["device_id"]: _device(row) for row in rows}
 
 
 async def write_site(db: Connection, tenant_id: str, site_id: str, name: str) -> None:
@@ -125,61 +175,8 @@ async def retire(db: Connection, tenant_id: str, device_ids: Sequence[str], box_
     await db.execute(RETIRE_BOXES, tenant_id, list(box_ids))
 
 
-INSERT_TENANT: Final = """
-insert into tenant (tenant_id, name) values ($1, $2) on conflict do nothing
-returning tenant_id, name, state, created_at"""
-TENANTS: Final = "select tenant_id, name, state, created_at from tenant order by tenant_id"
 TENANT_EXISTS: Final = "select exists (select from tenant where tenant_id = $1)"
 SITE_EXISTS: Final = "select exists (select from site where tenant_id = $1 and site_id = $2)"
-_DEVICE_COLUMNS: Final = """
-device_key, tenant_id, device_id, site_id, box_id, type, name, state, assets, created_at, changed_at"""
-INSERT_DEVICE: Final = f"""
-insert into device (tenant_id, device_id, site_id, type, name) values ($1, $2, $3, $4, $5)
-on conflict do nothing
-returning {_DEVICE_COLUMNS}"""
-LIST_DEVICES: Final = f"""
-select {_DEVICE_COLUMNS} from device
-where ($1::text is null or tenant_id = $1) and device_key > $2
-order by device_key limit $3"""
-
-
-async def insert_tenant(db: Connection, tenant_id: str, name: str) -> dict[str, Any]:
-    """A new tenant; raises Taken."""
-    row = await db.fetchrow(INSERT_TENANT, tenant_id, name)
-    if row is None:
-        raise Taken(f"tenant {tenant_id!r} exists")
-    return dict(row)
-
-
-async def list_tenants(db: Connection) -> list[dict[str, Any]]:
-    """All of them."""
-    return [dict(row) for row in await db.fetch(TENANTS)]
-
-
-async def insert_device(
-    db: Connection, tenant_id: str, device_id: str, *, site_id: str | None, kind: str, name: str
-) -> dict[str, Any]:
-    """A new device; raises Unknown for its tenant or site, Taken for itself."""
-    if not await db.fetchval(TENANT_EXISTS, tenant_id):
-        raise Unknown(
-            f"tenant {tenant_id!r} does not exist; make it with POST /api/admin/tenants", field="tenant_id"
-        )
-    if site_id is not None and not await db.fetchval(SITE_EXISTS, tenant_id, site_id):
-        raise Unknown(
-            f"site {site_id!r} does not exist in tenant {tenant_id!r}; name one that does, or none",
-            field="site_id",
-        )
-    row = await db.fetchrow(INSERT_DEVICE, tenant_id, device_id, site_id, kind, name)
-    if row is None:
-        raise Taken(f"device {tenant_id}/{device_id} exists")
-    return dict(row)
-
-
-async def list_devices(
-    db: Connection, tenant_id: str | None, *, after_key: int, limit: int
-) -> list[dict[str, Any]]:
-    """Devices in the order of their keys."""
-    return [dict(row) for row in await db.fetch(LIST_DEVICES, tenant_id, after_key, limit)]
 
 
 # NO KEY: sessions and devices that refer to the box are not held up, commands under way are waited for.
@@ -190,7 +187,7 @@ SET_BOX: Final = """
 update box set mode = $3, opt_ins = $4, mode_epoch = mode_epoch + 1, mode_changed_at = clock_timestamp()
 where tenant_id = $1 and box_id = $2
 returning tenant_id, box_id, site_id, mode, mode_epoch, opt_ins, state, mode_changed_at"""
-TOUCH_BOX_DEVICES: Final = f"update device set {_CHANGED} where tenant_id = $1 and box_id = $2"
+TOUCH_BOX_DEVICES: Final = f"update device set {CHANGED} where tenant_id = $1 and box_id = $2"
 
 
 async def hold_box(db: Connection, tenant_id: str, box_id: str) -> Box:
@@ -224,23 +221,24 @@ async def audit(
     *,
     tenant_id: str,
 ) -> None:
-    """Who did what to which (type, id), in the transaction that does it."""
+    """Who did what to which (type, id), in the transaction that does it.
+
+    The address and the e-mail addresses in the detail stand there under the keys of their persons.
+    """
+    address = await personal.seal(db, author.actor, author.address) if author.address else None
+    sealed = await personal.seal_detail(db, detail, tenant_id)
     await db.execute(
-        WRITE_AUDIT,
-        author.actor,
-        action,
-        *target,
-        json.dumps(detail),
-        tenant_id,
-        author.address,
-        author.request_id,
+        WRITE_AUDIT, author.actor, action, *target, json.dumps(sealed), tenant_id, address, author.request_id
     )
 
 
+# The devices of a tenant that is disabled are told so.
 UNPUBLISHED: Final = """
-select d.device_key, d.tenant_id, d.device_id, d.site_id, s.name as site_name, d.box_id, d.state, d.type,
-  d.name, d.assets, b.mode, b.mode_epoch, b.opt_ins, d.changed_at, a.capacity_mwh, a.max_mw, a.min_mw
+select d.device_key, d.tenant_id, d.device_id, d.site_id, s.name as site_name, d.box_id, d.type,
+  case when d.state = 'active' then t.state else d.state end as state, d.name, d.assets, b.mode,
+  b.mode_epoch, b.opt_ins, d.changed_at, a.capacity_mwh, a.max_mw, a.min_mw, d.wipe
 from device d
+join tenant t using (tenant_id)
 left join site s using (tenant_id, site_id)
 left join box b on b.tenant_id = d.tenant_id and b.box_id = d.box_id
 left join asset a on a.device_key = d.device_key
@@ -254,6 +252,11 @@ update device set published_at = told.changed_at
 from unnest($1::int[], $2::timestamptz[]) as told (device_key, changed_at)
 where device.device_key = told.device_key"""
 FORGET_PUBLISHED: Final = "update device set published_at = null where published_at is not null"
+UNPUBLISHED_TOMBSTONES: Final = """
+select identity_sha256 from erased_identity where published_at is null order by erased_at limit $1"""
+SET_TOMBSTONES_PUBLISHED: Final = """
+update erased_identity set published_at = clock_timestamp() where identity_sha256 = any($1)"""
+FORGET_TOMBSTONES: Final = "update erased_identity set published_at = null where published_at is not null"
 
 
 async def take_turn_to_publish(db: Connection) -> None:
@@ -280,6 +283,17 @@ async def set_published(db: Connection, told: Mapping[int, datetime]) -> None:
 async def forget_published(db: Connection) -> None:
     """Everything is to be told again."""
     await db.execute(FORGET_PUBLISHED)
+    await db.execute(FORGET_TOMBSTONES)
+
+
+async def read_unpublished_tombstones(db: Connection, limit: int) -> list[bytes]:
+    """Hashes of erased identities of which Kafka has not heard."""
+    return [bytes(row["identity_sha256"]) for row in await db.fetch(UNPUBLISHED_TOMBSTONES, limit)]
+
+
+async def set_tombstones_published(db: Connection, identities: Sequence[bytes]) -> None:
+    """Kafka has these."""
+    await db.execute(SET_TOMBSTONES_PUBLISHED, list(identities))
 
 
 def _device(row: asyncpg.Record) -> DeviceRow:
@@ -304,6 +318,7 @@ def _device(row: asyncpg.Record) -> DeviceRow:
         assets=tuple(row["assets"]),
         asset=asset,
         state=row["state"],
+        stays_out=row["state"] == DECOMMISSIONED and row["left_file_at"] is None,
     )
 
 

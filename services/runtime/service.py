@@ -97,7 +97,12 @@ async def run_until_stopped(
     stopped = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stopped.set)
-    listener = bind(settings.health_host, settings.health_port, variable="HEALTH_PORT")
+    try:
+        listener = bind(settings.health_host, settings.health_port, variable="HEALTH_PORT")
+    except SystemExit:
+        for work in tasks.values():
+            work.close()
+        raise
     log.info(
         "started",
         process=name,

@@ -66,12 +66,19 @@ def request_id_of(request: Request) -> str:
     return str(request.state.request_id)
 
 
-def furnish(app: FastAPI, statuses: Mapping[type[Exception], int] | None = None) -> None:
+def furnish(
+    app: FastAPI,
+    statuses: Mapping[type[Exception], int] | None = None,
+    *,
+    max_body_bytes: int = MAX_BODY_BYTES,
+) -> None:
     """Give an application request ids, access log, metrics, a limit on bodies, and its errors' form.
 
     `statuses` are of the service's own exceptions; their text is the answer.
     """
-    app.add_middleware(_Door)
+    app.add_middleware(_Door, max_body_bytes=max_body_bytes)
+    listed = "; /docs lists them" if app.docs_url else ""
+    listed_methods = "; /docs lists what is" if app.docs_url else ""
     for kind, status in (statuses or {}).items():
         app.add_exception_handler(kind, _with_status(status))
 
@@ -100,16 +107,17 @@ def furnish(app: FastAPI, statuses: Mapping[type[Exception], int] | None = None)
     async def refused_by_framework(request: Request, error: HTTPException) -> JSONResponse:
         sentences = {
             400: "the request cannot be read; its body must be JSON in UTF-8, nested a few levels at most",
-            404: f"there is no route {request.url.path}; /docs lists them",
-            405: f"{request.method} is not possible on {request.url.path}; /docs lists what is",
+            404: f"there is no route {request.url.path}{listed}",
+            405: f"{request.method} is not possible on {request.url.path}{listed_methods}",
         }
         detail = sentences.get(error.status_code, str(error.detail))
         return _answer(request, error.status_code, detail, headers=error.headers)
 
 
 class _Door:
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
         self._app = app
+        self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -129,7 +137,7 @@ class _Door:
 
         with bound_contextvars(request_id=request_id):
             try:
-                await self._app(scope, _limited(receive), send_with_id)
+                await self._app(scope, _limited(receive, self._max_body_bytes), send_with_id)
             except Exception:
                 log.exception("a request met a bug")
                 if status:
@@ -157,15 +165,15 @@ def _with_status(status: int) -> Callable[[Request, Exception], JSONResponse]:
     return lambda request, error: _answer(request, status, str(error))
 
 
-def _limited(receive: Receive) -> Receive:
+def _limited(receive: Receive, most_bytes: int) -> Receive:
     taken = 0
 
     async def limited() -> Message:
         nonlocal taken
         message = await receive()
         taken += len(message.get("body", b""))
-        if taken > MAX_BODY_BYTES:
-            raise HTTPException(413, f"the body is too large; at most {MAX_BODY_BYTES} bytes are read")
+        if taken > most_bytes:
+            raise HTTPException(413, f"the body is too large; at most {most_bytes} bytes are read")
         return message
 
     return limited
