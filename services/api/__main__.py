@@ -13,8 +13,9 @@ from services.api.audit.seal import Sealer
 from services.api.audit.verify import verify
 from services.api.auth import Policy
 from services.api.caller import Parts
-from services.api.controller import connect
+from services.api.controller import connect as connect_controller
 from services.api.database import is_migrated
+from services.api.provisioning import connect as connect_provisioning
 from services.api.settings import Settings
 from services.api.tokens import Identity, make_token, signing_key
 from services.runtime import clock
@@ -36,13 +37,16 @@ async def main(settings: Settings) -> None:
     migrations = read_migrations()
     async with (
         connect_pool(settings.database_url, name=NAME, max_size=16) as pool,
-        connect(settings.controller_url) as controller,
+        connect_controller(settings.controller_url) as controller,
+        connect_provisioning(
+            settings.provisioning_url, settings.provision_admin_key.get_secret_value()
+        ) as provisioning,
     ):
         checks = {
             "postgresql": lambda: is_reachable(pool),
             "migrations": lambda: is_migrated(pool, migrations),
         }
-        parts = Parts(pool, controller, Policy(key=key, local_tenant=local_tenant))
+        parts = Parts(pool, controller, provisioning, Policy(key=key, local_tenant=local_tenant))
         sealer = Sealer(pool)
         await run_until_stopped(
             NAME,

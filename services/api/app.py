@@ -6,11 +6,16 @@ from typing import Final
 from fastapi import Depends, FastAPI
 from starlette.routing import BaseRoute
 
+from services.api.account import endpoints as account
+from services.api.account_data import endpoints as account_data
+from services.api.admin import boxes, log, users, waitlist
 from services.api.agents import endpoints as agents
 from services.api.alerts import endpoints as alerts
 from services.api.assets import endpoints as assets
-from services.api.caller import Parts, caller
+from services.api.caller import Parts, admitted
 from services.api.dispatch import endpoints as dispatch
+from services.api.places import endpoints as places
+from services.api.pro import endpoints as pro
 from services.api.sites import endpoints as sites
 from services.api.telemetry import endpoints as telemetry
 from services.runtime.web import furnish
@@ -29,8 +34,27 @@ TAGS: Final = [
     {"name": "telemetry", "description": "Latest values and history."},
     {"name": "dispatch", "description": "Power for an asset or a site, and what was measured since."},
     {"name": "alerts", "description": "What is wrong now, and what was."},
+    {"name": "sites and devices", "description": "Where measurements belong."},
+    {"name": "account", "description": "The caller's own boxes."},
+    {"name": "pro", "description": "For installers: devices and their addresses."},
+    {"name": "admin", "description": "For operators: boxes, waitlist, users, audit log."},
 ]
-NOUNS: Final = (assets, agents, sites, telemetry, dispatch, alerts)
+NOUNS: Final = (
+    assets,
+    agents,
+    sites,
+    telemetry,
+    dispatch,
+    alerts,
+    places,
+    account,
+    account_data,
+    pro,
+    boxes,
+    waitlist,
+    users,
+    log,
+)
 
 
 def make_app(parts: Parts, health: Sequence[BaseRoute]) -> FastAPI:
@@ -39,6 +63,6 @@ def make_app(parts: Parts, health: Sequence[BaseRoute]) -> FastAPI:
     app.state.parts = parts
     furnish(app)
     for noun in NOUNS:
-        app.include_router(noun.router, dependencies=[Depends(caller)])
+        app.include_router(noun.router, dependencies=[Depends(admitted)])
     app.router.routes.extend(health)
     return app

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
@@ -11,6 +11,7 @@ from services.api import metrics
 from services.api.auth import Policy, Unknown, identify
 from services.api.controller import Controller
 from services.api.database import tenant_transaction
+from services.api.provisioning import Provisioning
 from services.api.tokens import Identity
 from services.runtime import clock
 from services.runtime.postgres import Connection, Pool
@@ -19,12 +20,16 @@ from services.runtime.web import Refusal
 _DOCUMENTED = HTTPBearer(auto_error=False, description="From `make token TENANT= ROLE= USER=`")
 
 
+TENANT_STATE: Final = "select state from tenant where tenant_id = $1"
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What the application works with."""
 
     pool: Pool
     controller: Controller
+    provisioning: Provisioning
     policy: Policy
 
 
@@ -48,6 +53,14 @@ async def caller(request: Request, _: Annotated[object, Depends(_DOCUMENTED)] = 
 
 
 Caller = Annotated[Identity, Depends(caller)]
+
+
+async def admitted(request: Request, who: Caller) -> None:
+    """Read live: users of a tenant that is disabled are nobody here, from the moment on (X18)."""
+    async with tenant_transaction(parts_of(request).pool, who.tenant) as db:
+        state = await db.fetchval(TENANT_STATE, who.tenant)
+    if state not in (None, "active"):
+        raise Refusal(401, f"tenant {who.tenant!r} is {state}; ask its operator", field="Authorization")
 
 
 async def tenant_db(request: Request, who: Caller) -> AsyncIterator[Connection]:

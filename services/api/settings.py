@@ -14,6 +14,9 @@ class Settings(RuntimeSettings):
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=3001, ge=0, le=65535)
     controller_url: str = "http://127.0.0.1:3002"
+    provisioning_url: str = "http://127.0.0.1:8081"
+    provision_admin_key: SecretStr = SecretStr("change-me-now")
+    """What provisioning wants to see; in production it refuses to start with this sample."""
     tenant_id: str = "default"
     """Whom a program on this machine is without a token, never with ENVIRONMENT=production."""
     api_token_key: SecretStr | None = None

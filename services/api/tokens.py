@@ -15,7 +15,7 @@ from services.runtime.errors import Invalid
 
 ALGORITHM: Final = "HS256"
 SHORTEST_KEY: Final = 32
-ROLES: Final = ("customer", "tenant-admin", "operator", "operator-admin")
+ROLES: Final = ("customer", "tenant-admin", "installer", "operator", "operator-admin")
 LONGEST_TTL_S: Final = 24 * 3600
 LONGEST_USER: Final = 128
 
@@ -40,7 +40,7 @@ def make_token(key: str, who: Identity, *, now: datetime, ttl_s: int) -> str:
     if who.role not in ROLES:
         raise Invalid(f"--role is {who.role!r}; it must be one of {', '.join(ROLES)}")
     if not _is_user(who.user):
-        raise Invalid(f"--user is {who.user!r}; it must be 1 to {LONGEST_USER} printable characters")
+        raise Invalid(f"--user is {who.user!r}; it must be 1 to {LONGEST_USER} printable ASCII characters")
     if not 0 < ttl_s <= LONGEST_TTL_S:
         raise Invalid(f"--ttl is {ttl_s}; it must be 1 to {LONGEST_TTL_S} seconds")
     claims = {
@@ -87,7 +87,7 @@ def read_token(key: str, token: str, *, now: datetime) -> Identity:
 
 
 def _is_user(user: object) -> bool:
-    return isinstance(user, str) and 0 < len(user) <= LONGEST_USER and user.isprintable()
+    return isinstance(user, str) and 0 < len(user) <= LONGEST_USER and user.isascii() and user.isprintable()
 
 
 def signing_key(configured: str | None, home: Path, *, in_production: bool) -> str | None:

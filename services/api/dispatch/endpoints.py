@@ -5,6 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 
+from services.api.audit.write import write
 from services.api.caller import Caller, TenantDb, parts_of
 from services.api.database import tenant_transaction
 from services.api.dispatch import store
@@ -62,15 +63,7 @@ async def _remember(
     target = ("asset", order["asset_id"]) if order.get("asset_id") else ("site", order["site_id"])
     try:
         async with tenant_transaction(parts_of(request).pool, who.tenant) as db:
-            await store.audit(
-                db,
-                who.tenant,
-                who.user,
-                target,
-                {**order, **more, "role": who.role},
-                result=result,
-                address=request.client.host if request.client else None,
-                request_id=request_id_of(request),
-            )
+            detail = {**order, **more, "role": who.role}
+            await write(db, who, request, "dispatch.create", target, detail, result=result)
     except Unavailable as error:
         log.error("a dispatch is missing in the audit log", result=result, order=order, error=str(error))

@@ -14,10 +14,6 @@ select dispatch_id::text, asset_id, site_id, power_mw as mw, duration_s, state, 
 from dispatch where tenant_id = $1"""
 HISTORY: Final = f"{_DISPATCH} order by created_at desc, dispatch_id limit $2"
 ONE: Final = f"{_DISPATCH} and dispatch_id = $2::uuid"
-AUDIT: Final = """
-insert into admin_audit (actor, action, target_type, target_id, detail, result, tenant_id, address,
-  request_id)
-values ($1, 'dispatch.create', $2, $3, $4, $5, $6, $7, $8)"""
 
 
 async def read_history(db: Connection, tenant: str, limit: int) -> list[dict[str, Any]]:
@@ -29,21 +25,6 @@ async def read_one(db: Connection, tenant: str, dispatch_id: str) -> dict[str, A
     """One of them."""
     row = await db.fetchrow(ONE, tenant, dispatch_id)
     return _dispatch(row) if row else None
-
-
-async def audit(
-    db: Connection,
-    tenant: str,
-    user: str,
-    target: tuple[str, str],
-    detail: dict[str, Any],
-    *,
-    result: str,
-    address: str | None,
-    request_id: str,
-) -> None:
-    """Who asked for which power where, and with what result."""
-    await db.execute(AUDIT, user, *target, json.dumps(detail), result, tenant, address, request_id)
 
 
 def _dispatch(row: asyncpg.Record) -> dict[str, Any]:

@@ -9,7 +9,7 @@ class Site(BaseModel):
     site_id: str
     name: str
     location: str
-    mode: str | None = Field(description="of its box: observe or active")
+    mode: str | None = Field(description="observe or active; observe as long as one of its boxes observes")
     agents_connected: int
     assets: int
     assets_reporting: int

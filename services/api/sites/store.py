@@ -14,8 +14,11 @@ select s.site_id, s.name, s.location, b.mode,
     where o.tenant_id = s.tenant_id and o.site_id = s.site_id and o.disconnected_at is null)
     as agents_connected
 from site s
-left join box b on b.tenant_id = s.tenant_id and b.box_id = s.site_id
-where s.tenant_id = $1 and (b.state is null or b.state <> 'decommissioned')
+left join lateral (
+  select max(x.mode) as mode, bool_and(x.state in ('decommissioned', 'erased')) as is_gone
+  from box x where x.tenant_id = s.tenant_id and x.site_id = s.site_id
+) b on true
+where s.tenant_id = $1 and b.is_gone is not true
 order by s.site_id"""
 ASSETS_NOW: Final = """
 with latest as (
