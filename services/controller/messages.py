@@ -105,6 +105,7 @@ def command_to_wire(
         duration_s=order.duration_s or 0.0,
         issued_at_us=issued_at_us,
         expires_at_us=expires_at_us,
+        mode_epoch=planned.mode_epoch,
         capability=DISPATCHABLE[0],
     ).SerializeToString()
 

@@ -79,6 +79,7 @@ class Asset:
     box_state: str | None
     mode: str | None
     opt_ins: tuple[str, ...]
+    mode_epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +121,8 @@ class PlannedCommand:
     box_id: str
     asset_id: str | None
     power_mw: float
+    mode_epoch: int = 0
+    """of the box when this was ordered: under another one it is void; 0 is any"""
 
 
 @dataclass(frozen=True, slots=True)

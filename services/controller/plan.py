@@ -44,17 +44,21 @@ def plan(order: Order, snapshot: Snapshot) -> Plan:
     )
     shares = split(order.power_mw, states)
     served_by = {state.id: agents[state.id].device_id for state in states if state.online}
-    boxes = {asset.asset_id: asset.box_id or "" for asset in assets}
+    boxes = {asset.asset_id: (asset.box_id or "", asset.mode_epoch) for asset in assets}
+
+    def command(agent: str, asset_id: str | None, power_mw: float, *, of: str) -> PlannedCommand:
+        box_id, mode_epoch = boxes[of]
+        return PlannedCommand(agent, box_id, asset_id, power_mw, mode_epoch)
+
     commands: tuple[PlannedCommand, ...]
     if order.asset_id is not None:
-        commands = (
-            PlannedCommand(served_by[order.asset_id], boxes[order.asset_id], order.asset_id, order.power_mw),
-        )
+        agent = served_by[order.asset_id]
+        commands = (command(agent, order.asset_id, order.power_mw, of=order.asset_id),)
     elif gateway := _one_gateway(snapshot.assets, [agents[asset_id] for asset_id in served_by]):
-        commands = (PlannedCommand(gateway, boxes[next(iter(served_by))], None, order.power_mw),)
+        commands = (command(gateway, None, order.power_mw, of=next(iter(served_by))),)
     else:
         commands = tuple(
-            PlannedCommand(served_by[share.asset], boxes[share.asset], share.asset, share.power_mw)
+            command(served_by[share.asset], share.asset, share.power_mw, of=share.asset)
             for share in shares.shares
             if share.asset in served_by
         )

@@ -13,7 +13,7 @@ from services.ingest.flush import Flush
 from services.ingest.heap import keep_heap
 from services.ingest.housekeeping import Housekeeping
 from services.ingest.session import Sessions
-from services.ingest.settings import Settings
+from services.ingest.settings import Settings, refuse_plain_mqtt
 from services.ingest.spool_watch import SpoolWatch
 from services.ingest.writer import Writer
 from services.runtime.bus import consume, follow, producer
@@ -31,7 +31,7 @@ gateway   MQTT to Kafka: decodes, refuses with a reason, acknowledges only what 
 writer    Kafka to PostgreSQL: rows and offsets in one transaction, rejections, rollups, retention
 
 Environment: DATABASE_URL, KAFKA_BOOTSTRAP, HEALTH_PORT, LOG_LEVEL
-  gateway: MQTT_HOST, MQTT_PORT, MQTT_CA, MQTT_CERT, MQTT_KEY, GATEWAY_INDEX (0),
+  gateway: MQTT_HOST, MQTT_PORT, MQTT_CA, MQTT_CERT, MQTT_KEY (mutual TLS), GATEWAY_INDEX (0),
            INGEST_WORKER_COUNT (4), INGEST_QUEUE_SIZE (10000)
   writer:  TIMESCALE_BATCH_SIZE (1000), TIMESCALE_FLUSH_INTERVAL_MS (1000),
            TELEMETRY_RETENTION_DAYS (90), ROLLUP_INTERVAL_S (15)
@@ -40,6 +40,7 @@ Environment: DATABASE_URL, KAFKA_BOOTSTRAP, HEALTH_PORT, LOG_LEVEL
 
 async def gateway(settings: Settings) -> None:
     """Wire the gateway and run it."""
+    refuse_plain_mqtt(settings)
     async with connect_pool(settings.database_url, name="ingest-gateway") as pool:
         sessions = Sessions(settings, pool)
         await run_until_stopped(

@@ -28,6 +28,8 @@ from services.runtime.postgres import Pool, transaction
 log = get_logger(__name__)
 
 ON_SOCKET_WITHIN_S: Final = 1.0
+MOST_EXPIRY_S: Final = 10
+"""How long a broker may keep a command; the next one is a second behind it."""
 
 
 class Commands:
@@ -90,11 +92,12 @@ class Commands:
                 assert mode
                 assert member
                 command.mode_epoch = mode.mode_epoch
+                command.stamped_at_us = clock.to_us(clock.now())
                 await self._source.publish_now(
                     topics.topic(command.tenant, command.device, "cmd"),
                     command.SerializeToString(),
                     content_type=topics.PROTOBUF,
-                    expiry_s=max(1, math.ceil(left_s)),
+                    expiry_s=min(max(1, math.ceil(left_s)), MOST_EXPIRY_S),
                     within_s=ON_SOCKET_WITHIN_S,
                 )
                 await store.log_publish(db, command.tenant, member.box, command.id, mode.mode_epoch)
@@ -132,4 +135,9 @@ def refusal(command: Command, member: Member | None, mode: store.Mode | None) ->
         return "MODE_OBSERVE", f"box {member.box or '(none)'} is not in mode active; nothing may be written"
     if command.capability and command.capability not in mode.opt_ins:
         return "CAPABILITY_CLOSED", f"box {member.box} has not opted in to {command.capability}"
+    if command.mode_epoch not in (0, mode.mode_epoch):  # active again, after a pause that ended every order
+        return (
+            "MODE_EPOCH_OLD",
+            f"the mode of box {member.box} changed since this was ordered; order it again",
+        )
     return None

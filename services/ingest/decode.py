@@ -8,6 +8,7 @@ or a list of such. `ts` may be ISO 8601 with an offset or seconds since 1970; wi
 counts. An agent sends protobuf, told apart by the content type.
 """
 
+from dataclasses import replace
 from typing import Final, TypeAlias
 
 from google.protobuf.message import DecodeError
@@ -39,16 +40,30 @@ def decode(message: Message, registry: Registry) -> Meaning:
         )
     member = registry.find(address.tenant, address.device)
     is_json = address.channel == "telemetry" and message.content_type != topics.PROTOBUF
-    problem = _too_large(message, is_json) or standing(member)
+    trouble = standing(member)
+    is_erased = trouble is not None and trouble[0] == Reason.DEVICE_ERASED
+    problem = trouble if is_erased else _too_large(message, is_json) or trouble
     if address.channel != "telemetry":
         if problem is None and member:
             return _say(message, member, address.channel)
+        if address.channel == "reply" and member and member.wipe and _is_wiped(message):
+            wiped = AgentReply(
+                tenant=member.tenant,
+                device=member.device,
+                reply=Reply(state=Reply.ERASED),
+                received_at_us=message.received_at_us,
+            )
+            return Said(member, topics.AGENT_REPLY, wiped.SerializeToString())
     elif is_json:
         if problem is None and member:
             return decode_json.decode(message, member)
     else:
         # Read even when it will be refused: only then can the agent be told which samples that means.
-        return decode_batch(message, address, member, registry, problem)
+        meaning = decode_batch(message, address, member, registry, problem)
+        if is_erased and isinstance(meaning, Rejected):
+            # Whatever else is wrong with it: under any other reason its payload would be kept.
+            return replace(meaning, reason=Reason.DEVICE_ERASED)
+        return meaning
     assert problem
     reason, detail = problem
     heard = is_json and reason != Reason.PAYLOAD_TOO_LARGE
@@ -86,6 +101,14 @@ def _say(message: Message, member: Member, channel: str) -> Said | Rejected:
             event = AgentEvent(tenant=tenant, device=device, event=word, received_at_us=at_us)
             return Said(member, topics.AGENT_EVENT, event.SerializeToString())
     raise AssertionError(channel)
+
+
+def _is_wiped(message: Message) -> bool:
+    """The one thing that an erased agent may still say."""
+    try:
+        return Reply.FromString(message.payload).state == Reply.ERASED
+    except DecodeError:
+        return False
 
 
 def _too_large(message: Message, is_json: bool) -> tuple[Reason, str] | None:

@@ -83,9 +83,15 @@ class Flush:
 
     async def _judge(self, db: Connection, batch: Batch, now: datetime) -> _Judged:
         known = known_rows(batch, await read_committed(db, batch))
+        erased = await store.erased_devices(db, np.unique(batch.frame.key).tolist())
         now_us = to_us(now)
         verdict = judge(batch.frame, now_us=now_us, oldest_us=now_us - self._keep_us)
         verdict[known] = 0
+        if erased:
+            # Refused, and nothing of it is noted: neither as settled nor by whom.
+            buried = np.isin(batch.frame.key, erased)
+            verdict[buried] = VERDICT[Reason.DEVICE_ERASED]
+            known |= buried
         merged = merge(batch.frame.where(~known & (verdict == 0)))
         verdict[merged.conflicts] = VERDICT[Reason.CONFLICTING_SAMPLE]
         return _Judged(batch, known, verdict, merged)
@@ -180,7 +186,7 @@ def dirty_hours(frame: Frame) -> tuple[list[int], list[int]]:
 
 def _count(judged: _Judged) -> None:
     metrics.BATCH_ROWS.observe(judged.verdict.size)
-    metrics.REPEATED.inc(int(judged.known.sum()))
+    metrics.REPEATED.inc(int((judged.known & (judged.verdict == 0)).sum()))
     frame = judged.merged.frame
     points = sum(int((~np.isnan(column)).sum()) for column in frame.values.values())
     metrics.POINTS.inc(points + frame.other.row.size)

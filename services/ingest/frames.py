@@ -24,6 +24,7 @@ REASONS: Final = (
     Reason.TIME_IN_FUTURE,
     Reason.CONFLICTING_SAMPLE,
     Reason.UNSTORABLE,
+    Reason.DEVICE_ERASED,
 )
 """A verdict is 0 for good, else the place of its reason here, counted from 1."""
 VERDICT: Final = {reason: place for place, reason in enumerate(REASONS, 1)}

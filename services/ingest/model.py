@@ -20,6 +20,8 @@ class Member:
     mode: str = ""
     mode_epoch: int = 0
     opt_ins: tuple[str, ...] = ()
+    wipe: bool = False
+    """erased, and its spool is still to be wiped"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,10 @@ def rejections_of(
         reason = REASONS[reason_place - 1]
         mine = places[inverse.reshape(-1) == number]
         metrics.REJECTIONS.labels(reason).inc(mine.size)
+        if reason == Reason.DEVICE_ERASED:
+            tenant_id = batch.senders[sender].tenant
+            rows.append(Rejection(now, tenant_id, "", "", str(reason), "", b"", count=int(mine.size)))
+            continue
         who = batch.senders[sender]
         name = batch.names.get(key, Name(who.tenant, who.device))
         about = {

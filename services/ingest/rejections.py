@@ -5,7 +5,7 @@ dead letter with their number, when the minute is over or the gateway stops.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from overwatt.reasons import Reason
@@ -34,6 +34,8 @@ class Rejections:
 
     def letters(self, rejected: Rejected, now_us: int) -> list[DeadLetter]:
         """What has to be sent now because of this rejection: none to two dead letters."""
+        if rejected.reason == Reason.DEVICE_ERASED:
+            rejected = _nameless(rejected)
         key = (rejected.tenant, rejected.device, rejected.reason)
         minute = self._minutes.get(key)
         if minute is None and len(self._minutes) >= MOST_KEYS:
@@ -69,16 +71,19 @@ def _rest(key: tuple[str, str, Reason], minute: _Minute | None, now_us: int) -> 
         )
 
 
+def _nameless(rejected: Rejected) -> Rejected:
+    """Of an erased device nothing is kept: that somebody spoke is counted, not who or what."""
+    return replace(rejected, device="", asset="", topic="", detail="", payload=b"")
+
+
 def _letter(rejected: Rejected, now_us: int) -> DeadLetter:
-    # Of an erased device nothing is kept.
-    is_erased = rejected.reason == Reason.DEVICE_ERASED
     return DeadLetter(
         tenant=rejected.tenant,
         device=rejected.device,
         asset=rejected.asset,
         reason=rejected.reason,
         detail=rejected.detail[:MOST_DETAIL],
-        payload=b"" if is_erased else rejected.payload[:MOST_PAYLOAD],
+        payload=rejected.payload[:MOST_PAYLOAD],
         count=1,
         at_us=now_us,
         topic=rejected.topic,

@@ -85,6 +85,9 @@ class Sessions:
                 topics.topic(tenant, device, "config"), payload, content_type=topics.PROTOBUF, retain=True
             )
 
+        def forget_status(tenant: str, device: str) -> None:
+            source.publish(topics.topic(tenant, device, "status"), b"", content_type="", retain=True)
+
         def answer(tenant: str, device: str, ack: Ack) -> None:
             acks.send(tenant, device, ack)
 
@@ -97,7 +100,7 @@ class Sessions:
             partitions=partitions,
             workers=settings.ingest_worker_count,
         )
-        configs = Configs(self.registry, publish_config)
+        configs = Configs(self.registry, publish_config, forget_status)
         source.on_connected(configs.publish_all)
         self._source, self._gateway, self._configs = source, gateway, configs
         try:
@@ -106,6 +109,7 @@ class Sessions:
                     pool=self._pool, source=source, producer=bus, registry=self.registry, group=group
                 )
                 group.create_task(gateway.run(), name="gateway")
+                group.create_task(configs.run(source.arrived), name="configs")
                 group.create_task(
                     consume(
                         kafka,

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from services.runtime.settings import RuntimeSettings
 
@@ -17,7 +17,7 @@ class Settings(RuntimeSettings):
     mqtt_host: str = "emqx"
     mqtt_port: int = Field(default=1883, ge=1, le=65535)
     mqtt_ca: Path | None = None
-    """Set: TLS, with the certificate and key below."""
+    """Set: mutual TLS, with the certificate and key below. Production has no other way."""
     mqtt_cert: Path | None = None
     mqtt_key: Path | None = None
     gateway_index: int = Field(default=0, ge=0, le=999)
@@ -37,6 +37,13 @@ class Settings(RuntimeSettings):
     rollup_interval_s: float = Field(default=15.0, gt=0)
     """Between two refreshes of rollups, while data come in."""
 
+    @model_validator(mode="after")
+    def _is_safe(self) -> "Settings":
+        given = [self.mqtt_ca, self.mqtt_cert, self.mqtt_key]
+        if any(given) and not all(given):
+            raise ValueError("MQTT_CA, MQTT_CERT and MQTT_KEY belong together: set all three, or none")
+        return self
+
     @property
     def receive_maximum(self) -> int:
         """Unacknowledged messages that the broker may have out with us."""
@@ -46,3 +53,12 @@ class Settings(RuntimeSettings):
     def gateway_id(self) -> str:
         """MQTT client id and user name of this replica."""
         return f"svc-ingest-{self.gateway_index}"
+
+
+def refuse_plain_mqtt(settings: Settings) -> None:
+    """An exit in production while the gateway would speak without TLS."""
+    if settings.in_production and not settings.mqtt_ca:
+        raise SystemExit(
+            "Error: MQTT_CA, MQTT_CERT and MQTT_KEY are not set; ENVIRONMENT=production needs mutual TLS "
+            "(`python -m services.provisioning authority service --name svc-ingest-0 ...` makes the files)."
+        )

@@ -36,6 +36,7 @@ FOREVER: Final = 0xFFFFFFFF
 KEEPALIVE_S: Final = 15
 MOST_OUT: Final = 1_000
 """Of our own QoS 1 messages on their way to the broker."""
+ARRIVAL_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class MqttSource:
         self._arrival = asyncio.Event()
         self._ring = Receipts(0)
         self._open = 0
+        self._last: paho.MQTTMessageInfo | None = None
         self._on_connected: list[Callable[[], None]] = []
         self.is_connected = False
 
@@ -89,8 +91,10 @@ class MqttSource:
         client.on_message = self._arrived
         if tls:
             context = ssl.create_default_context(cafile=str(tls.ca))
-            context.load_cert_chain(tls.certificate, tls.key)
             client.tls_set_context(context)
+            # At each connect: a certificate that was renewed meanwhile is the one that counts.
+            client.on_pre_connect = lambda *_: context.load_cert_chain(tls.certificate, tls.key)
+            context.load_cert_chain(tls.certificate, tls.key)
         self._client = client
 
     def on_connected(self, call: Callable[[], None]) -> None:
@@ -147,8 +151,16 @@ class MqttSource:
         """Hand over to paho; False without a connection, when nothing is kept."""
         if not self.is_connected:
             return False
-        self._client.publish(topic, payload, qos=qos, retain=retain, properties=_properties(content_type))
+        self._last = self._client.publish(
+            topic, payload, qos=qos, retain=retain, properties=_properties(content_type)
+        )
         return True
+
+    async def arrived(self) -> None:
+        """Wait until the broker has what was published last, or the connection does not live."""
+        with suppress(RuntimeError, ValueError):
+            while self._last and self.is_connected and not self._last.is_published():
+                await asyncio.to_thread(self._last.wait_for_publish, ARRIVAL_S)
 
     async def publish_now(
         self, topic: str, payload: bytes, *, content_type: str, expiry_s: int, within_s: float
@@ -168,7 +180,8 @@ class MqttSource:
         found = self._client.socket()
         if isinstance(found, socket.socket):
             with suppress(OSError):
-                found.shutdown(socket.SHUT_RDWR)
+                # Not SSLSocket.shutdown: it forgets its TLS first, and the thread would write in clear.
+                socket.socket.shutdown(found, socket.SHUT_RDWR)
 
     def _receipt(self, raw: _Raw) -> Receipt | None:
         if raw.qos == 0:

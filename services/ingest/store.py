@@ -121,6 +121,14 @@ async def declare_loss(
     await db.execute(DECLARE_LOSS, tenant_id, device_id, *columns, at)
 
 
+ERASED_DEVICES: Final = "select * from erased_devices($1)"
+
+
+async def erased_devices(db: Connection, keys: Sequence[int]) -> list[int]:
+    """Which of these may not be written any more; a tombstone that comes now waits for this transaction."""
+    return [row[0] for row in await db.fetch(ERASED_DEVICES, keys)]
+
+
 READ_OFFSETS: Final = "select partition, next_offset from ingest_offset where topic = $1"
 
 

@@ -10,6 +10,7 @@ for people who watch the lag.
 
 import asyncio
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
@@ -17,14 +18,17 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 from google.protobuf.message import DecodeError
 
-from overwatt.topics import OUTCOMES, TELEMETRY, identity
-from overwatt.v1.telemetry_pb2 import Outcome, Outcomes, Record
+from overwatt.reasons import Reason
+from overwatt.topics import DEAD_LETTERS, OUTCOMES, TELEMETRY, identity
+from overwatt.v1.telemetry_pb2 import DeadLetter, Outcome, Outcomes, Record
 from services.ingest import metrics, store
 from services.ingest.buffer import Buffer, due_in_s
 from services.ingest.flush import Fenced, Flush, Taken
-from services.ingest.gather import count_rows
+from services.ingest.gather import Misfit, count_rows, fault_of
+from services.ingest.rejections import MOST_PAYLOAD
 from services.runtime import clock
 from services.runtime.bus import Producer, consumer
+from services.runtime.bus import Record as Message
 from services.runtime.errors import Unavailable
 from services.runtime.log import get_logger
 from services.runtime.postgres import Pool, transaction
@@ -96,6 +100,7 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]
         self._source = source
         self._group = group
         self._buffer = Buffer()
+        self._letters: list[DeadLetter] = []
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -110,7 +115,7 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]
             for partition, records in batches.items():
                 for message in records:
                     if self._buffer.wants(partition.partition, message.offset):
-                        record = _decode(message.value, message.offset)
+                        record = self._decode(message)
                         rows = count_rows(record) if record else 0
                         self._buffer.add(partition.partition, message.offset, record, rows, now_s)
                 if partition in self._source.assignment():
@@ -177,7 +182,38 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]
         """None: the partitions were taken away meanwhile."""
         if assignment != self._assignment:
             return None
-        return await self._writer._flush.store(taken, clock.now())
+        await self._bury()
+        try:
+            return await self._writer._flush.store(taken, clock.now())
+        except Misfit:
+            fitting = [record for record in taken.records if self._fits(record)]
+            if len(fitting) == len(taken.records):
+                raise
+            await self._bury()
+            return await self._writer._flush.store(replace(taken, records=fitting), clock.now())
+
+    def _decode(self, message: Message) -> Record | None:
+        try:
+            return Record.FromString(message.value or b"")
+        except DecodeError as error:
+            tenant, _, device = (message.key or b"").decode(errors="replace").partition("/")
+            fault = f"partition {message.partition} offset {message.offset}: {error}"
+            self._letters.append(_dead_letter(tenant, device, fault, message.value or b""))
+            return None
+
+    def _fits(self, record: Record) -> bool:
+        if fault := fault_of(record):
+            payload = record.SerializeToString()
+            self._letters.append(_dead_letter(record.tenant, record.device, fault, payload))
+        return fault is None
+
+    async def _bury(self) -> None:
+        """What cannot be used is a dead letter before the offset moves past it."""
+        while self._letters:
+            letter = self._letters[0]
+            name = identity(letter.tenant, letter.device)
+            await self._writer._producer.send(DEAD_LETTERS, name, letter.SerializeToString())
+            self._letters.pop(0)
 
     def _after(self, taken: Taken, outcomes: list[Outcome]) -> None:
         metrics.LAST_COMMIT.set(clock.now().timestamp())
@@ -220,12 +256,15 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]
         return {partition: stored[partition.partition] for partition in assigned}
 
 
-def _decode(value: bytes | None, offset: int) -> Record | None:
-    try:
-        return Record.FromString(value or b"")
-    except DecodeError as error:
-        metrics.UNUSABLE.labels(TELEMETRY).inc()
-        log.error(
-            "record not usable; the gateway should not have let it pass", offset=offset, error=str(error)
-        )
-        return None
+def _dead_letter(tenant: str, device: str, fault: str, payload: bytes) -> DeadLetter:
+    metrics.UNUSABLE.labels(TELEMETRY).inc()
+    log.error("record not usable; the gateway should not have let it pass", device=device, error=fault)
+    return DeadLetter(
+        tenant=tenant,
+        device=device,
+        reason=Reason.MALFORMED,
+        detail=f"Kafka topic {TELEMETRY}: {fault}",
+        payload=payload[:MOST_PAYLOAD],
+        count=1,
+        at_us=clock.to_us(clock.now()),
+    )

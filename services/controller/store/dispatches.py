@@ -13,7 +13,8 @@ from services.runtime.postgres import Connection
 
 _ASSETS: Final = """
 select a.asset_id, d.site_id, d.type, d.state as device_state, a.capacity_mwh, a.max_mw, a.min_mw,
-  a.ramp_rate_mw_per_min, a.details, d.box_id, b.state as box_state, b.mode, b.opt_ins
+  a.ramp_rate_mw_per_min, a.details, d.box_id, b.state as box_state, b.mode, b.opt_ins,
+  coalesce(b.mode_epoch, 0) as mode_epoch
 from asset a
 join device d using (device_key)
 left join box b on b.tenant_id = a.tenant_id and b.box_id = d.box_id
