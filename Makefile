@@ -1,12 +1,13 @@
 # `make` lists the targets, from the comment behind each.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo start stop status logs env reset test check unit integration journeys \
-	coverage migrate device token lock proto up rebuild down bench-path bench-writer bench-ingest
+	coverage migrate device waitlist-export waitlist-import token lock proto up rebuild down bench-path bench-writer bench-ingest bench-registry bench-enrol bench-erasure
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 RUN := PATH="$(CURDIR)/.venv/bin:$$PATH"
 COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo .local/compose/docker-compose)
 LOCK := uv pip compile -q pyproject.toml --universal --generate-hashes --no-header --python-version 3.11
+WORKERS ?= 3
 DEV := -f compose/docker-compose.yml
 
 help: ## Show this
@@ -42,6 +43,12 @@ migrate: ## Apply the migrations to the local database, or to DATABASE_URL
 device: ## Register a device (and its tenant): TENANT=tenant-a DEVICE=sensor-001
 	@$(PYTHON) -m scripts.device --tenant "$(TENANT)" --device "$(DEVICE)"
 
+waitlist-export: ## Print the waitlist, a line of JSON an entry: TENANT=tenant-a
+	@$(PYTHON) -m scripts.waitlist --tenant "$(or $(TENANT),default)" export
+
+waitlist-import: ## Add the entries of a file of JSON lines that are not there yet: TENANT=tenant-a FILE=waitlist.jsonl
+	@$(PYTHON) -m scripts.waitlist --tenant "$(or $(TENANT),default)" import "$(FILE)"
+
 token: ## Print a development token for the API: TENANT=tenant-a ROLE=customer USER=me
 	@eval "$$($(PYTHON) -m scripts.local env)" && \
 		$(PYTHON) -m services.api token --tenant "$(TENANT)" --role "$(ROLE)" --user "$(USER)"
@@ -60,11 +67,11 @@ check: ## Lint, format, types, architecture, compose files, generated code
 unit: ## Unit tests; no service is needed
 	$(PYTHON) -m pytest tests/unit -v
 
-integration: ## Integration tests on real servers
-	$(PYTHON) -m pytest tests/integration -v
+integration: ## Integration tests on real servers (WORKERS=3 files side by side)
+	$(PYTHON) -m pytest tests/integration -v -n $(WORKERS) --dist loadfile
 
 journeys: ## Journey tests: the whole platform, started and killed
-	$(PYTHON) -m pytest tests/journeys -v
+	$(PYTHON) -m pytest tests/journeys -v -n $(WORKERS) --dist loadfile
 
 coverage: ## Unit tests with coverage, into htmlcov/index.html
 	$(PYTHON) -m pytest --cov=services --cov=edge_agent --cov=overwatt tests/unit --cov-report=html --cov-report=term
@@ -96,3 +103,12 @@ bench-writer: setup ## CPU of the writer per row of an agent's batch (JSON and a
 
 bench-ingest: setup ## Points a second from agents' batches to rows, beside raw COPY (JSON and a line)
 	@$(PYTHON) -m scripts.bench_ingest
+
+bench-registry: setup ## A registry of 100,000 devices: the gateway's start and memory, and how fast a change is in force
+	@$(PYTHON) -m scripts.bench_registry
+
+bench-enrol: setup ## Enrolment: a call, how many a second, 1,000 at once, from link to first sample (JSON and a line)
+	@$(PYTHON) -m scripts.bench_enrol
+
+bench-erasure: setup ## One box of 1,000 with 50 million points: how long, and what ingest notices (POINTS=5000000 for less)
+	@$(PYTHON) -m scripts.bench_erasure $(if $(POINTS),--points $(POINTS))

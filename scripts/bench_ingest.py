@@ -12,7 +12,6 @@ preloaded tables, late and repeated samples) are not this command yet.
 
 import argparse
 import asyncio
-import json
 import os
 import sys
 import tempfile
@@ -20,7 +19,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -35,7 +34,8 @@ from paho.mqtt.properties import Properties
 from overwatt.quantities import QUANTITIES
 from overwatt.topics import PROTOBUF, topic
 from overwatt.v1.telemetry_pb2 import Batch, Block, Column
-from scripts.local.ports import HOST, Ports
+from scripts.bench_stack import a_home, a_stack, report, run
+from scripts.local.ports import HOST
 from scripts.local.problem import Problem
 from scripts.local.stack import Stack
 
@@ -225,19 +225,11 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=10, help="of each agent (10)")
     wanted = parser.parse_args()
     os.environ.setdefault("KAFKA_JVM_OPTS", "")
-    with (
-        tempfile.TemporaryDirectory(prefix="overwatt-bench-", dir="/tmp") as directory,
-        ExitStack() as on_exit,
-    ):
-        home = Path(directory)
-        home.chmod(0o755)
+    with a_home() as home, ExitStack() as on_exit:
         assets = home / "assets.yaml"
         write_inventory(assets, wanted.agents, wanted.devices)
         load_before = os.getloadavg()[0]
-        stack = Stack(home, Ports.free(), service_environment={"ASSETS_PATH": str(assets)}, say=_say)
-        # Pushed first, so that it is done last: what runs is found by files in the home.
-        on_exit.callback(stack.remove_data)
-        on_exit.enter_context(stack)
+        stack = on_exit.enter_context(a_stack(home, {"ASSETS_PATH": str(assets)}))
         stack.up()
         load = Load(stack.ports.mosquitto, wanted.agents, wanted.devices)
         try:
@@ -259,16 +251,8 @@ def main() -> None:
         agents=wanted.agents,
         load_1m_before=load_before,
     )
-    print(json.dumps(asdict(result)))
-    print(result.line())
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    report(result)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except Problem as problem:
-        sys.exit(f"Error: {problem}")
+    run(main)

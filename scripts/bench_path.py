@@ -14,20 +14,17 @@ import json
 import os
 import platform as machine
 import statistics
-import sys
-import tempfile
 import time
 import urllib.request
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Final
 
 import asyncpg
 
+from scripts.bench_stack import a_home, a_stack, report, run
 from scripts.demo import hardware
-from scripts.local.ports import Ports
 from scripts.local.problem import Problem
 from scripts.local.stack import Stack
 
@@ -183,35 +180,19 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60, help="how long freshness is watched (60)")
     parser.add_argument("--dispatches", type=int, default=10, help="how many dispatches are timed (10)")
     arguments = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory(prefix="overwatt-bench-", dir="/tmp") as directory,
-        ExitStack() as on_exit,
-    ):
-        home = Path(directory)
-        home.chmod(0o755)
+    with a_home() as home, ExitStack() as on_exit:
         assets = home / "assets.yaml"
         free = iter(range(15_400, 15_400 + hardware.asset_count()))
         sites = hardware.write_assets(assets, list(free))
-        stack = Stack(home, Ports.free(), service_environment={"ASSETS_PATH": str(assets)}, say=_say)
-        # Pushed first, so that it is done last: what runs is found by files in the home.
-        on_exit.callback(stack.remove_data)
-        on_exit.enter_context(stack)
+        stack = on_exit.enter_context(a_stack(home, {"ASSETS_PATH": str(assets)}))
         stack.up()
         on_exit.enter_context(hardware.fleet(stack, assets))
         for site in sites:
             on_exit.enter_context(hardware.agent(stack, site, assets))
         batteries = [asset for asset in sites["park"] if "bess" in asset]
         result = asyncio.run(measure(stack, batteries, arguments.seconds, arguments.dispatches))
-    print(json.dumps(asdict(result)))
-    print(result.line())
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    report(result)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except Problem as problem:
-        sys.exit(f"Error: {problem}")
+    run(main)

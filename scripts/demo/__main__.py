@@ -17,7 +17,7 @@ from typing import Final
 from rich.console import Console
 from rich.live import Live
 
-from scripts.demo import hardware, story
+from scripts.demo import enrol, hardware, story
 from scripts.demo.facts import Verdict, judge
 from scripts.demo.observe import Observer
 from scripts.demo.sink import Sink
@@ -82,7 +82,10 @@ def run(home: Path, ports: Ports, wanted: argparse.Namespace) -> Verdict:
         _say("  fleet: starting (the first time it computes a year of weather and load)")
         on_exit.enter_context(hardware.fleet(stack, assets, speed=wanted.speed))
         for site in sites:
-            on_exit.enter_context(hardware.agent(stack, site, assets))
+            took_s = enrol.bring_in(stack, site)
+            how = "known by its certificate" if took_s is None else f"enrolled in {took_s:.1f} s"
+            _say(f"  box {site}: {how}, mode active")
+            on_exit.enter_context(hardware.agent(stack, site, assets, enrol.identity_of(stack, site)))
         sink.secrets.append(_register(stack, sink.url))
         console = Console(record=wanted.picture is not None, width=118 if wanted.picture else None)
         on_exit.callback(ignore_signals)
@@ -144,7 +147,7 @@ def _addresses(stack: Stack) -> list[tuple[str, str]]:
     return [
         ("API", f"{stack.env()['API_URL']}/docs"),
         ("metrics", f"http://{HOST}:{stack.ports.writer_health}/metrics"),
-        ("MQTT", f"mqtt://{HOST}:{stack.ports.mosquitto}"),
+        ("MQTT", f"mqtts://{HOST}:{stack.ports.mqtt_tls}, mqtt://{HOST}:{stack.ports.mosquitto}"),
         ("logs", str(logs.relative_to(ROOT) if logs.is_relative_to(ROOT) else logs)),
     ]
 

@@ -52,6 +52,18 @@ class AlertView:
 
 
 @dataclass(frozen=True, slots=True)
+class BoxView:
+    """One box: whether it is in, and what may be done to it."""
+
+    box_id: str
+    state: str
+    mode: str
+    mode_since: datetime
+    enrolled_at: datetime | None
+    certificate_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything that the view shows, read at one moment."""
 
@@ -60,6 +72,7 @@ class Snapshot:
     samples_per_s: float
     assets: tuple[AssetView, ...] = ()
     agents: tuple[str, ...] = ()
+    boxes: tuple[BoxView, ...] = ()
     dispatch: DispatchView | None = None
     alerts: tuple[AlertView, ...] = ()
     pages: int = 0
@@ -75,18 +88,22 @@ class Snapshot:
 class Verdict:
     """Whether the demo did its job, in sentences."""
 
+    boxes_enrolled: bool
     telemetry_stored: bool
     dispatch_followed: bool
     alert_reached_webhook: bool
 
     @property
     def passed(self) -> bool:
-        """All three."""
-        return self.telemetry_stored and self.dispatch_followed and self.alert_reached_webhook
+        """All four."""
+        return all(
+            (self.boxes_enrolled, self.telemetry_stored, self.dispatch_followed, self.alert_reached_webhook)
+        )
 
     def lines(self) -> Sequence[str]:
         """One line a claim."""
         claims = (
+            (self.boxes_enrolled, "every box came in with a certificate of its own"),
             (self.telemetry_stored, "telemetry of every asset was stored"),
             (self.dispatch_followed, "a site dispatch was followed by the batteries' measured power"),
             (self.alert_reached_webhook, "an alert reached the webhook, with a valid signature"),
@@ -99,9 +116,19 @@ def judge(
 ) -> Verdict:
     """The verdict over a whole run; `site_dispatches` are all that were sent to a site, in any state."""
     return Verdict(
+        boxes_enrolled=bool(snapshot.boxes) and all(_is_in(box, snapshot.at) for box in snapshot.boxes),
         telemetry_stored=snapshot.samples_stored > 0 and has_heard,
         dispatch_followed=any(_followed(dispatch) for dispatch in site_dispatches),
         alert_reached_webhook=verified_pages > 0,
+    )
+
+
+def _is_in(box: BoxView, now: datetime) -> bool:
+    return (
+        box.state == "active"
+        and box.enrolled_at is not None
+        and box.certificate_until is not None
+        and box.certificate_until > now
     )
 
 

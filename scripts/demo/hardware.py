@@ -93,9 +93,12 @@ def fleet(stack: Stack, assets: Path, *, speed: float = 1.0) -> Iterator[None]:
         yield
 
 
-def agent_environment(site_id: str, assets: Path, spool: Path) -> dict[str, str]:
-    """Variables of the agent of one site; where MQTT is comes from the stack."""
+def agent_environment(
+    site_id: str, assets: Path, spool: Path, identity: Path | None = None
+) -> dict[str, str]:
+    """Variables of the agent of one site: enrolled, or on the loopback port, which comes from the stack."""
     return {
+        **({"IDENTITY_DIR": str(identity)} if identity else {}),
         "SITE_ID": site_id,
         "ASSETS_PATH": str(assets),
         "SPOOL_PATH": str(spool),
@@ -104,12 +107,14 @@ def agent_environment(site_id: str, assets: Path, spool: Path) -> dict[str, str]
 
 
 @contextmanager
-def agent(stack: Stack, site_id: str, assets: Path) -> Iterator[process.Process]:
-    """The gateway agent of one site."""
+def agent(
+    stack: Stack, site_id: str, assets: Path, identity: Path | None = None
+) -> Iterator[process.Process]:
+    """The gateway agent of one site; with an identity it speaks mutual TLS."""
     spool = stack.home / "data" / "agents" / f"{site_id}.sqlite"
     spool.parent.mkdir(parents=True, exist_ok=True)
     with running(
-        stack, f"agent-{site_id}", ["edge_agent"], agent_environment(site_id, assets, spool)
+        stack, f"agent-{site_id}", ["edge_agent"], agent_environment(site_id, assets, spool, identity)
     ) as started:
         yield started
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from scripts.demo.facts import AlertView, AssetView, DispatchView, ShareView, Snapshot
+from scripts.demo.facts import AlertView, AssetView, BoxView, DispatchView, ShareView, Snapshot
 
 TIMEOUT_S: Final = 5.0
 STORED: Final = "select count(*) from telemetry"
@@ -36,6 +36,7 @@ class Observer:
             samples_per_s=rate,
             assets=tuple(self._asset(asset, problems) for asset in assets),
             agents=tuple(agent["agent_id"] for agent in self._ask("/agents", problems) or []),
+            boxes=tuple(_box(box) for box in self._ask("/admin/boxes", problems) or []),
             dispatch=next(iter(self.dispatches(problems)), None),
             alerts=tuple(_alert(alert) for alert in self._ask("/alerts", problems) or []),
             pages=self._pages(),
@@ -88,7 +89,7 @@ class Observer:
             site_id=asset["site_id"],
             active_power_w=values.get("active_power_w"),
             soc_pct=values.get("soc_pct"),
-            at=datetime.fromisoformat(at) if at else None,
+            at=_time(at),
         )
 
     def _ask(self, path: str, problems: list[str]) -> Any:
@@ -99,6 +100,21 @@ class Observer:
             if not (isinstance(error, urllib.error.HTTPError) and error.code == 404):
                 problems.append(f"API {path}: {error}")
             return None
+
+
+def _box(row: dict[str, Any]) -> BoxView:
+    return BoxView(
+        box_id=row["box_id"],
+        state=row["state"],
+        mode=row["mode"],
+        mode_since=datetime.fromisoformat(row["mode_changed_at"]),
+        enrolled_at=_time(row["enrolled_at"]),
+        certificate_until=_time(row["certificate_ends_at"]),
+    )
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def _dispatch(row: dict[str, Any]) -> DispatchView:

@@ -7,7 +7,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from scripts.demo.facts import AssetView, DispatchView, Snapshot
+from scripts.demo.facts import AssetView, BoxView, DispatchView, Snapshot
 
 SEVERITY = {1: "LOW", 2: "MEDIUM", 3: "HIGH", 4: "CRITICAL"}
 STATE_STYLE = {"verified": "bold green", "not_following": "bold red", "rejected": "red", "expired": "red"}
@@ -27,6 +27,7 @@ def render(snapshot: Snapshot, *, title: str, addresses: Sequence[tuple[str, str
     )
     parts: list[RenderableType] = [
         head,
+        _boxes(snapshot.boxes),
         _assets(snapshot.assets),
         _dispatch(snapshot.dispatch),
         _alerts(snapshot),
@@ -48,6 +49,21 @@ def power(watts: float | None) -> str:
         if abs(watts) >= size:
             return f"{watts / size:+.2f} {unit}"
     return f"{watts:+.0f} W"
+
+
+def _boxes(boxes: Sequence[BoxView]) -> Table:
+    table = Table(box=None, padding=(0, 2), title="Boxes", title_justify="left", title_style="bold")
+    for column in ("box", "mode", "since", "in by certificate since", "until"):
+        table.add_column(column)
+    for box in boxes:
+        table.add_row(
+            box.box_id,
+            Text(box.mode, style="green" if box.mode == "active" else "yellow"),
+            f"{box.mode_since:%H:%M:%S}",
+            "not enrolled" if box.enrolled_at is None else f"{box.enrolled_at:%d %b %H:%M:%S}",
+            "" if box.certificate_until is None else f"{box.certificate_until:%d %b %Y}",
+        )
+    return table
 
 
 def _assets(assets: Sequence[AssetView]) -> Table:

@@ -155,7 +155,9 @@ def welcome(ports: Ports) -> str:
             f"API            http://{HOST}:{ports.api}/docs",
             f"Provisioning   http://{HOST}:{ports.provisioning}/docs",
             f"Metrics        http://{HOST}:{ports.gateway_health}/metrics (of the gateway)",
-            f"MQTT           {HOST}:{ports.mosquitto}",
+            f"MQTT           {HOST}:{ports.mosquitto}, with a certificate {ports.mqtt_tls}, "
+            f"with a token {ports.mqtt_token}",
+            f"Enrolment      https://localhost:{ports.enrol}",
             f"Database       {postgres.url(ports.postgres)}",
             "",
             "`make status`, `make logs`, `make stop`",

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import astuple, dataclass, fields
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Final
 
@@ -17,10 +18,13 @@ VARIABLES: Final = {
     "postgres": "PG_PORT",
     "redis": "REDIS_PORT",
     "mosquitto": "MQTT_PORT",
+    "mqtt_tls": "MQTT_TLS_PORT",
+    "mqtt_token": "MQTT_TOKEN_PORT",
     "kafka": "KAFKA_PORT",
     "kafka_controller": "KAFKA_CONTROLLER_PORT",
     "api": "API_PORT",
     "provisioning": "PROVISIONING_PORT",
+    "enrol": "ENROL_PORT",
     "controller": "CONTROLLER_PORT",
     "gateway_health": "GATEWAY_HEALTH_PORT",
     "writer_health": "WRITER_HEALTH_PORT",
@@ -34,6 +38,7 @@ VARIABLES: Final = {
 # be given that very port as its own and connect to itself.
 FREE_FROM: Final = 20_000
 FREE_TO: Final = 32_000
+SHARES: Final = 4
 LISTENING: Final = "0A"
 MAX_OFFSET: Final = 40_000
 
@@ -45,10 +50,13 @@ class Ports:
     postgres: int = 15432
     redis: int = 16379
     mosquitto: int = 1883
+    mqtt_tls: int = 8883
+    mqtt_token: int = 8884
     kafka: int = 19092
     kafka_controller: int = 19093
     api: int = 3001
     provisioning: int = 8081
+    enrol: int = 8443
     controller: int = 3002
     gateway_health: int = 8101
     writer_health: int = 8102
@@ -79,9 +87,25 @@ class Ports:
     @classmethod
     def free(cls) -> "Ports":
         """Ports on which nobody listens now, for tests and a second platform beside the first."""
-        candidates = random.sample(range(FREE_FROM, FREE_TO), 200)
-        unused = (port for port in candidates if is_free(port))
-        return cls(**{field.name: next(unused) for field in fields(cls)})
+        names = [field.name for field in fields(cls)]
+        return cls(**dict(zip(names, free_ports(len(names)), strict=True)))
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports on which nobody listens now, and which no client is given as its own; none is given twice."""
+    return list(islice((port for port in _candidates if is_free(port)), count))
+
+
+def _walk() -> Iterator[int]:
+    # Who starts platforms side by side begins each in a share of its own: a port that is free now may be
+    # the next one's too.
+    share = int(os.environ.get("FREE_PORT_SHARE", "0")) % SHARES
+    size = (FREE_TO - FREE_FROM) // SHARES
+    begin = FREE_FROM + share * size + random.randrange(size // 2)
+    return cycle([*range(begin, FREE_TO), *range(FREE_FROM, begin)])
+
+
+_candidates = _walk()
 
 
 def port_offset(environment: Mapping[str, str]) -> int:

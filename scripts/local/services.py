@@ -1,20 +1,19 @@
 """Our own processes: commands, database roles, ports, and what has to run before them."""
 
 import os
-import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-from scripts.local import postgres
+from scripts.local import certificates, mosquitto, postgres
 from scripts.local.part import ROOT, Part
 from scripts.local.ports import HOST, VARIABLES, Ports
-from scripts.local.problem import Problem
+from scripts.local.program import PYTHONPATH, run_module
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +28,52 @@ class Service:
     """Name in `Ports` of its health and metrics endpoint."""
     doors: tuple[str, ...] = ()
     """Names in `Ports` of what else it listens on."""
+    settings: Callable[[Path, Ports], Mapping[str, str]] = lambda home, ports: {}
+    """Variables that only it is given."""
+    prepare: Callable[[Path], None] = lambda home: None
+
+
+def gateway_settings(home: Path, ports: Ports) -> dict[str, str]:
+    """It speaks mutual TLS here as it does in production."""
+    own = certificates.directory(home)
+    return {
+        "MQTT_PORT": str(ports.mqtt_tls),
+        "MQTT_CA": str(own / "root.pem"),
+        "MQTT_CERT": str(own / f"{certificates.GATEWAY}.pem"),
+        "MQTT_KEY": str(own / f"{certificates.GATEWAY}.key"),
+    }
+
+
+def provisioning_settings(home: Path, ports: Ports) -> dict[str, str]:
+    """The authority, and the broker that it keeps."""
+    return {
+        "AUTHORITY_DIR": str(certificates.authority(home)),
+        "BROKER_KIND": "mosquitto",
+        "MOSQUITTO_DIR": str(mosquitto.directory(home)),
+        "MQTT_ADMIN_HOST": HOST,
+        "MQTT_ADMIN_PORT": str(ports.mqtt_tls),
+    }
 
 
 SERVICES: Final = (
     Service(
-        "provisioning", ("services.provisioning",), "provisioning", "provisioning_health", ("provisioning",)
+        "provisioning",
+        ("services.provisioning",),
+        "provisioning",
+        "provisioning_health",
+        ("provisioning", "enrol"),
+        provisioning_settings,
+        certificates.prepare,
     ),
     Service("ingest-writer", ("services.ingest", "writer"), "ingest", "writer_health"),
-    Service("ingest-gateway", ("services.ingest", "gateway"), "ingest", "gateway_health"),
+    Service(
+        "ingest-gateway",
+        ("services.ingest", "gateway"),
+        "ingest",
+        "gateway_health",
+        settings=gateway_settings,
+        prepare=certificates.prepare,
+    ),
     Service("controller", ("services.controller",), "controller", "controller_health", ("controller",)),
     Service("escalation", ("services.escalation",), "escalation", "escalation_health"),
     Service("api", ("services.api",), "api", "api_health", ("api",)),
@@ -53,10 +90,12 @@ def parts(home: Path, ports: Ports, extra: Mapping[str, str]) -> list[Part]:
             ports={name: getattr(ports, name) for name in (*service.doors, service.health)},
             command=partial(list, (sys.executable, "-m", *service.arguments)),
             is_ready=partial(is_ready, getattr(ports, service.health)),
+            prepare=partial(service.prepare, home),
             environment={
                 **environment(home, ports),
                 "DATABASE_URL": postgres.url(ports.postgres, user=service.role),
                 "HEALTH_PORT": str(getattr(ports, service.health)),
+                **service.settings(home, ports),
                 **extra,
             },
         )
@@ -75,9 +114,10 @@ def environment(home: Path, ports: Ports) -> dict[str, str]:
         "CONTROLLER_URL": f"http://{HOST}:{ports.controller}",
         "PROVISIONING_URL": f"http://{HOST}:{ports.provisioning}",
         "API_URL": f"http://{HOST}:{ports.api}",
+        "APP_URL": f"http://{HOST}:{ports.api}",
         "ENVIRONMENT": os.environ.get("ENVIRONMENT", "development"),
         "OVERWATT_HOME": str(home),
-        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'proto'}",
+        "PYTHONPATH": PYTHONPATH,
     }
     # Without a list of assets only enrolled devices exist; a person who has one finds it used.
     if "ASSETS_PATH" not in os.environ and not (ROOT / ASSETS).exists():
@@ -96,25 +136,10 @@ def is_ready(port: int) -> bool:
 
 def migrate(database_url: str) -> list[str]:
     """`python -m db.migrate`; what it printed."""
-    return _run("db.migrate", {"DATABASE_URL": database_url, "SERVICE_PASSWORD": postgres.PASSWORD})
+    settings = {"DATABASE_URL": database_url, "SERVICE_PASSWORD": postgres.PASSWORD}
+    return run_module("db.migrate", settings=settings)
 
 
 def create_topics(kafka_bootstrap: str) -> list[str]:
     """`python -m services.runtime.topics`; what it printed."""
-    return _run("services.runtime.topics", {"KAFKA_BOOTSTRAP": kafka_bootstrap})
-
-
-def _run(module: str, settings: Mapping[str, str]) -> list[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", module],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'proto'}", **settings},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    lines = done.stdout.strip().splitlines()
-    if done.returncode:
-        raise Problem(f"python -m {module} failed: {lines[-1] if lines else f'exit code {done.returncode}'}")
-    return lines
+    return run_module("services.runtime.topics", settings={"KAFKA_BOOTSTRAP": kafka_bootstrap})

@@ -164,7 +164,8 @@ class Stack:
 
     def data_directories(self) -> list[Path]:
         """Everything that parts write; the home holds more than that, such as Kafka's jars."""
-        return [*(self.home / name for name in ("data", "log", "run")), elsewhere(self.home)]
+        own = ("data", "log", "run", "authority", "mosquitto")
+        return [*(self.home / name for name in own), elsewhere(self.home)]
 
     def env(self) -> dict[str, str]:
         """Variables for a shell, a service or a test; the database as its owner."""
@@ -220,7 +221,7 @@ class Stack:
             if name == known:
                 return make(self.home, self.ports)
         if name == "mosquitto":
-            return mosquitto.part(self.home, self.ports)
+            return mosquitto.part(self.home, self.ports, {**self.env(), **self._service_environment})
         for part in services.parts(self.home, self.ports, self._service_environment):
             if part.name == name:
                 return part
