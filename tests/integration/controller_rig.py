@@ -4,7 +4,6 @@ behind the gateway (Kafka records) and the api (HTTP)."""
 import asyncio
 import json
 import os
-import socket
 import struct
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -22,6 +21,7 @@ from overwatt import topics
 from overwatt.quantities import BY_NAME
 from overwatt.v1.agent_pb2 import AgentReply, AgentStatus, AssetInfo, Command, Reply, Share, Status
 from overwatt.v1.telemetry_pb2 import Block, Column, Record
+from scripts.local.ports import free_ports
 from services.runtime import clock
 from services.runtime.bus import Producer, consumer, producer
 
@@ -32,9 +32,8 @@ T = TypeVar("T")
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    [port] = free_ports(1)
+    return port
 
 
 def as_role(url: str, role: str) -> str:

@@ -104,6 +104,9 @@ async def registry_of(bootstrap: str, tenant: str) -> dict[str, Device]:
         while any([await source.position(each) < ends[each] for each in partitions]):
             for batch in (await source.getmany(timeout_ms=200)).values():
                 for record in batch:
+                    if record.value is None:  # purged
+                        found.pop(record.key.decode().partition("/")[2], None)
+                        continue
                     device = Device.FromString(record.value)
                     if device.tenant == tenant:
                         found[device.device] = device

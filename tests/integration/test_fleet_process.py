@@ -13,15 +13,9 @@ import pytest
 import yaml
 from pymodbus.client import AsyncModbusTcpClient
 
+from scripts.local.ports import free_ports
+
 ROOT = Path(__file__).parents[2]
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listener.getsockname()[1] for listener in sockets]
-    for listener in sockets:
-        listener.close()
-    return ports
 
 
 def an_assets_file(folder: Path, ports: list[int]) -> Path:

@@ -1,6 +1,7 @@
 """The platform's real servers on one machine: start, kill, stop, and each way a start can go wrong."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from scripts.local import certificates
 from scripts.local.part import elsewhere
-from scripts.local.ports import HOST, VARIABLES, Ports
+from scripts.local.ports import HOST, VARIABLES, Ports, is_free
 from scripts.local.process import spawn, wait_until, write_pid
 from scripts.local.stack import COMPONENTS, Stack
 
@@ -144,6 +146,15 @@ def test_a_message_that_mosquitto_acknowledged_waits_for_its_subscriber_through_
     assert got.stdout == "kept\n"
 
 
+def test_in_production_the_broker_has_no_port_for_a_name_alone(home: Path, ports: Ports) -> None:
+    with Stack(home, ports, service_environment={"ENVIRONMENT": "production"}) as stack:
+        stack.start("mosquitto")
+
+        assert is_free(ports.mosquitto)
+        assert not is_free(ports.mqtt_tls)
+        assert not is_free(ports.mqtt_token)
+
+
 def test_a_taken_port_is_told_before_anything_starts(local: Command, home: Path, ports: Ports) -> None:
     with socket.create_server((HOST, ports.mosquitto)):
         told = only_line(local("start"))
@@ -247,6 +258,13 @@ def test_without_root_it_starts_as_well(home: Path, ports: Ports) -> None:
 
     if "No module named" in as_nobody("--help").stderr:
         pytest.skip(f"another user cannot enter {ROOT}")
+    # Made here, since the authority does need packages.
+    certificates.prepare(home)
+    crl = home / "data" / "mosquitto" / "crl.pem"
+    crl.parent.mkdir(parents=True)
+    certificates.sign_crl(home, crl)
+    for path in home.rglob("*"):
+        shutil.chown(path, "nobody", "nogroup")
 
     started = as_nobody("start", "postgres", "redis", "mosquitto")
     owner = (home / "data" / "postgres" / "cluster").owner()

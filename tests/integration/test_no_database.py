@@ -1,12 +1,13 @@
 """Without a reachable database a service does not limp along: it ends and names where it looked."""
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from scripts.local.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = {
@@ -21,9 +22,8 @@ COMMANDS = {
 
 def closed_port() -> int:
     """A port on which nobody listens: it was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    [port] = free_ports(1)
+    return port
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)

@@ -268,7 +268,6 @@ async def test_what_was_committed_before_a_crash_is_told_after_it(
     tenant = place["TENANT_ID"]
     async with a_service("provisioning", tmp_path, place) as service:
         await service.end(asyncio.subprocess.Process.kill)
-    await db.execute("insert into tenant (tenant_id, name) values ($1, '')", tenant)
     await db.execute("insert into device (tenant_id, device_id) values ($1, 'late')", tenant)
 
     async with a_service("provisioning", tmp_path, place):

@@ -15,7 +15,7 @@ import asyncpg
 
 from scripts.demo import hardware
 from scripts.local import process
-from scripts.local.ports import Ports, is_free
+from scripts.local.ports import Ports, free_ports
 from scripts.local.stack import Stack
 from tests.journeys import ledger
 
@@ -39,7 +39,7 @@ def test_the_checker_notices_a_lost_a_doubled_a_changed_and_a_foreign_row() -> N
 
 async def test_killing_each_part_loses_and_doubles_nothing(home: Path) -> None:
     assets = home / "assets.yaml"
-    sites = hardware.write_assets(assets, _free_ports(hardware.asset_count()))
+    sites = hardware.write_assets(assets, free_ports(hardware.asset_count()))
     spools = {site: home / f"{site}.sqlite" for site in sites}
     for spool in spools.values():
         ledger.arm(spool)
@@ -84,10 +84,6 @@ async def test_killing_each_part_loses_and_doubles_nothing(home: Path) -> None:
         # The same checker on the same data notices one row that is taken away by hand.
         removed = await _remove_one(url)
         assert ledger.compare(spooled, await ledger.stored(url)).lost == [removed]
-
-
-def _free_ports(count: int) -> list[int]:
-    return [port for port in range(16_000, 17_000) if is_free(port)][:count]
 
 
 def _start_agent(stack: Stack, site: str, assets: Path, spool: Path) -> process.Process:

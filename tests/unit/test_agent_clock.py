@@ -1,8 +1,12 @@
 """When the box's clock may be believed."""
 
+import math
+
 import pytest
 
-from edge_agent.clock import Clock, may_trust
+from edge_agent.clock import Clock, Lateness, may_trust
+
+SECOND = 1_000_000
 
 
 @pytest.mark.parametrize(
@@ -41,3 +45,33 @@ def test_trust_comes_when_ntp_does_and_goes_with_it() -> None:
     assert clock.look()
     state["kept"] = False
     assert not clock.look()
+
+
+def test_a_message_is_late_against_the_promptest_one_whatever_the_clocks_say() -> None:
+    lateness = Lateness()
+    assert lateness.of(7 * SECOND, 100 * SECOND, None) == math.inf  # nothing to compare with
+
+    lateness.heard(server_us=7 * SECOND, at_us=100 * SECOND)  # took 0.2 s, say
+    lateness.heard(server_us=8 * SECOND, at_us=103 * SECOND)  # took 2.2 s
+
+    assert lateness.of(10 * SECOND, 103 * SECOND, None) == 0
+    assert lateness.of(10 * SECOND, 108 * SECOND, None) == 5 * SECOND
+
+
+def test_a_run_that_heard_only_late_messages_asks_a_trusted_clock_too() -> None:
+    lateness = Lateness()
+    lateness.heard(server_us=7 * SECOND, at_us=100 * SECOND)  # kept by a broker for minutes
+
+    assert lateness.of(8 * SECOND, 101 * SECOND, wall_us=68 * SECOND) == 58 * SECOND
+    assert lateness.of(8 * SECOND, 101 * SECOND, wall_us=9 * SECOND) == 0  # within what a clock may be off
+    assert lateness.of(68 * SECOND, 161 * SECOND, wall_us=99 * SECOND) == 0  # the cloud's clock is wrong
+    assert Lateness().of(8 * SECOND, 101 * SECOND, wall_us=8 * SECOND) == -2 * SECOND
+
+
+def test_clocks_that_drift_apart_are_followed() -> None:
+    lateness = Lateness()
+    lateness.heard(server_us=0, at_us=0)
+    for minute in range(60):  # the cloud's clock goes 1 % slow
+        server_us, at_us = round(minute * 60 * 0.99 * SECOND), minute * 60 * SECOND
+        assert lateness.of(server_us, at_us, None) <= 12 * 60 * 0.01 * SECOND
+        lateness.heard(server_us, at_us)

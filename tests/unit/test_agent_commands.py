@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from edge_agent.commands import Identity, Mode, refusal_of, targets
+from edge_agent.commands import Identity, Mode, ended_by, refusal_of, targets
 from edge_agent.following import deadline_s, tolerance_mw
 from overwatt.inventory import Asset
 from overwatt.v1.agent_pb2 import Command
@@ -103,3 +103,30 @@ def test_following_means_near_the_target_and_never_just_standing_still(
 def test_a_device_has_as_long_as_its_ramp_takes_and_ten_seconds() -> None:
     assert deadline_s(60, before_mw=-60, ramp_mw_per_min=60) == 130
     assert deadline_s(60, before_mw=None, ramp_mw_per_min=None) == 10
+
+
+RUNNING = [a_command(id="c-1"), a_command(id="c-2", capability="")]
+
+
+def test_observe_ends_what_runs() -> None:
+    """H-029."""
+    (reason,) = ended_by(Mode("observe", 5), ACTIVE, RUNNING)
+
+    assert reason.startswith("MODE_OBSERVE")
+    assert ended_by(Mode("observe", 5), ACTIVE, []) == {}
+
+
+def test_a_closed_capability_ends_what_needs_it_and_nothing_else() -> None:
+    """H-032."""
+    ended = ended_by(Mode("active", 5, frozenset({"pv"})), ACTIVE, RUNNING)
+
+    assert [command.id for commands in ended.values() for command in commands] == ["c-1"]
+    assert ended_by(Mode("active", 5, frozenset({"battery", "pv"})), ACTIVE, RUNNING) == {}
+    assert ended_by(Mode("active", 5), ACTIVE, RUNNING) == {}  # stamped by the gateway, and no config yet
+
+
+def test_who_missed_a_change_of_mode_takes_it_for_observe() -> None:
+    (reason,) = ended_by(Mode("active", 6, frozenset({"battery"})), ACTIVE, RUNNING)
+
+    assert reason.startswith("MODE_CHANGED")
+    assert ended_by(ACTIVE, Mode(), RUNNING) == {}  # the first word that this run has heard

@@ -54,6 +54,10 @@ def seqs(spool: SpoolFile) -> list[int]:
     return [row.key.seq for row in spool.read(Key(0, 0), 1_000_000)]
 
 
+def on_disk(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.iterdir())
+
+
 def test_a_row_comes_back_as_it_went_in(tmp_path: Path) -> None:
     spool = a_spool(tmp_path)
     reading = Reading({"active_power_w": -1.5, "my_metric": 3.0}, Quality.UNCERTAIN)
@@ -213,3 +217,21 @@ async def test_what_waits_at_the_same_time_shares_a_commit_and_a_fault_hits_only
         assert isinstance(results[-1], ValueError)
         assert sorted(rows[0].key.seq for rows in results[:-1]) == list(range(1, 21))  # type: ignore[index]
         assert (await spool.state()).rows == 20
+
+
+async def test_a_wiped_spool_leaves_nothing_on_the_disk_and_goes_on(tmp_path: Path) -> None:
+    """P-056, H-022: the names of a person's assets and their values are gone from file and log."""
+    file = a_spool(tmp_path)
+    async with Spool(file) as spool:
+        await spool.append([a_sample(asset="the-attic-of-jane") for _ in range(2_000)])
+        assert b"the-attic-of-jane" in on_disk(tmp_path)
+
+        await spool.wipe()
+
+        left = on_disk(tmp_path)
+        state = await spool.state()
+        rows = await spool.append([a_sample()])
+
+    assert b"the-attic-of-jane" not in left
+    assert (state.rows, state.evicted_rows) == (0, 0)
+    assert [(row.epoch, row.key.seq) for row in rows] == [(file.epoch, 2_001)]

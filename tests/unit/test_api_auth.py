@@ -173,7 +173,8 @@ def test_production_has_the_key_that_it_is_given_and_no_other(tmp_path: Path) ->
 
 
 async def test_the_door_asks_who_is_there_by_the_sockets_address() -> None:
-    parts = Parts(pool=cast(Any, None), controller=cast(Any, None), policy=DEVELOPMENT)
+    nothing = cast(Any, None)
+    parts = Parts(pool=nothing, controller=nothing, provisioning=nothing, policy=DEVELOPMENT)
     elsewhere = httpx2.ASGITransport(app=make_app(parts, []), client=("203.0.113.7", 40_000))
 
     async with httpx2.AsyncClient(transport=elsewhere, base_url="http://127.0.0.1:3001") as http:

@@ -68,9 +68,12 @@ def test_data_survives_down_in_named_volumes() -> None:  # P-004
 
 def test_the_database_has_the_documented_name_and_user() -> None:  # P-012, P-013, T-054
     postgres = SERVICES["postgres"]
-    assert postgres["environment"]["POSTGRES_USER"] == "iot"
-    assert postgres["environment"]["POSTGRES_DB"] == "iotcloud"
-    assert "pg_isready -U iot -d iotcloud" in postgres["healthcheck"]["test"][1]
+    assert postgres["environment"]["POSTGRES_USER"] == "${POSTGRES_USER:-iot}"
+    assert postgres["environment"]["POSTGRES_DB"] == "${POSTGRES_DB:-iotcloud}"
+    assert (
+        "pg_isready -U ${POSTGRES_USER:-iot} -d ${POSTGRES_DB:-iotcloud}"
+        in postgres["healthcheck"]["test"][1]
+    )
     assert "edoburu/pgbouncer:latest" in SERVICES["pgbouncer"]["image"]  # P-024
 
 
@@ -90,7 +93,78 @@ def test_production_has_no_default_secret_and_no_plain_mqtt() -> None:  # P-061,
     production = load("docker-compose.prod.yml")["services"]
     assert "iot_dev" not in text
     assert "change-me" not in text
-    for secret in ("POSTGRES_PASSWORD", "SERVICE_PASSWORD", "PROVISION_ADMIN_KEY", "EMQX_COOKIE"):
+    for secret in (
+        "POSTGRES_PASSWORD",
+        "SERVICE_PASSWORD",
+        "PROVISION_ADMIN_KEY",
+        "API_TOKEN_KEY",
+        "EMQX_COOKIE",
+    ):
         assert f"${{{secret}:?" in text
     assert production["emqx"]["environment"]["EMQX_LISTENERS__TCP__DEFAULT__ENABLE"] == "false"
-    assert not any("1883" in port for port in production["emqx"]["ports"])
+    assert production["emqx"]["ports"] == [
+        "${PUBLIC_ADDRESS:-0.0.0.0}:8883:8883",
+        "${PUBLIC_ADDRESS:-0.0.0.0}:8884:8884",
+    ]
+    assert production["ingest"]["environment"]["MQTT_PORT"] == "8883"
+    assert {"MQTT_CA", "MQTT_CERT", "MQTT_KEY"} <= set(production["ingest"]["environment"])
+    assert all(
+        production[name]["environment"]["ENVIRONMENT"] == "production"
+        for name in ("ingest", "ingest-writer", "controller", "escalation", "provisioning", "api", "migrate")
+    )
+
+
+def test_in_production_a_certificate_or_a_token_is_the_only_way_to_the_broker() -> None:
+    emqx = load("docker-compose.prod.yml")["services"]["emqx"]["environment"]
+    tls, token = "EMQX_LISTENERS__SSL__DEFAULT__", "EMQX_LISTENERS__SSL__TOKEN__"
+
+    assert SERVICES["emqx"]["image"] == "${EMQX_IMAGE:-emqx/emqx:5.8.9}"
+    assert emqx[f"{tls}SSL_OPTIONS__VERIFY"] == "verify_peer"
+    assert emqx[f"{tls}SSL_OPTIONS__FAIL_IF_NO_PEER_CERT"] == "true"
+    assert emqx[f"{tls}SSL_OPTIONS__ENABLE_CRL_CHECK"] == "true"
+    assert (emqx["EMQX_MQTT__PEER_CERT_AS_USERNAME"], emqx["EMQX_MQTT__PEER_CERT_AS_CLIENTID"]) == (
+        "cn",
+        "cn",
+    )
+    assert emqx[f"{token}ENABLE_AUTHN"] == "quick_deny_anonymous"
+    assert emqx["EMQX_MQTT__USE_USERNAME_AS_CLIENTID"] == "true"
+    assert "broker_password($${username})" in emqx["EMQX_AUTHENTICATION"]
+
+
+def test_production_revokes_over_emqx_and_lets_boxes_enrol() -> None:
+    provisioning = load("docker-compose.prod.yml")["services"]["provisioning"]
+
+    assert provisioning["environment"]["BROKER_KIND"] == "emqx"
+    assert provisioning["environment"]["CRL_URL"] == "http://provisioning:8081/crl.pem"
+    public = [port for port in provisioning["ports"] if not port.startswith("127.0.0.1:")]
+    assert public == ["${PUBLIC_ADDRESS:-0.0.0.0}:8443:8443"]
+
+
+def test_the_ingress_is_one_traefik_for_all_stacks_of_a_machine() -> None:  # T-014
+    traefik = load("docker-compose.ingress.yml")["services"]["traefik"]
+    flags = dict(flag.lstrip("-").partition("=")[::2] for flag in traefik["command"])
+
+    assert flags["providers.docker.exposedByDefault"] == "false"
+    assert (flags["entrypoints.web.address"], flags["entrypoints.websecure.address"]) == (":80", ":443")
+    assert flags["entrypoints.web.http.redirections.entrypoint.to"] == "websecure"
+    assert flags["entrypoints.web.http.redirections.entrypoint.scheme"] == "https"
+    assert "certificatesresolvers.le.acme.storage" in flags
+
+
+def test_production_is_reached_by_the_ingress_on_an_external_network() -> None:  # T-014, T-016
+    production = load("docker-compose.prod.yml")
+    labels = dict(label.partition("=")[::2] for label in production["services"]["api"]["labels"])
+
+    assert production["networks"]["traefik-public"]["external"] is True
+    assert "traefik-public" in production["services"]["api"]["networks"]
+    assert labels["traefik.enable"] == "true"
+    router = "traefik.http.routers.${COMPOSE_PROJECT_NAME:-overwatt}"
+    assert labels[f"{router}.rule"] == "Host(`${CUSTOMER_HOST:?set CUSTOMER_HOST}`)"
+    assert (labels[f"{router}.entrypoints"], labels[f"{router}.tls.certresolver"]) == ("websecure", "le")
+
+
+def test_one_image_serves_all_customers() -> None:  # T-017
+    ours = [service for service in SERVICES.values() if service.get("build", {}).get("target") == "cloud"]
+
+    assert len(ours) > 6
+    assert {service["image"] for service in ours} == {"${OVERWATT_IMAGE:-overwatt/cloud:dev}"}

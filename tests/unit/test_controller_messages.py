@@ -81,7 +81,7 @@ def test_a_reply_to_nothing_or_without_a_state_is_refused(reply: Reply) -> None:
 @pytest.mark.parametrize(
     ("planned", "order", "expected"),
     [
-        (PlannedCommand("site-a", "box", None, 12.0), an_order("site-a"), ("site-a", "")),
+        (PlannedCommand("site-a", "box", None, 12.0, 4), an_order("site-a"), ("site-a", "")),
         (PlannedCommand("a", "box", "a", 7.2), an_order("site-a"), ("", "a")),
         (PlannedCommand("site-a", "box", "a", 12.0), an_order(None), ("", "a")),
     ],
@@ -94,4 +94,5 @@ def test_a_command_names_the_site_or_the_asset_and_never_both(  # D-027
     command = Command.FromString(payload)
     assert (command.site, command.asset) == expected
     assert (command.power_mw, command.capability) == (planned.power_mw, "battery")
+    assert command.mode_epoch == planned.mode_epoch
     assert command.expires_at_us - command.issued_at_us == 60_000_000

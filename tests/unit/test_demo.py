@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from standardwebhooks import Webhook
 
-from scripts.demo.facts import AssetView, DispatchView, ShareView, Snapshot, Verdict, judge
+from scripts.demo.facts import AssetView, BoxView, DispatchView, ShareView, Snapshot, Verdict, judge
 from scripts.demo.sink import Sink
 from scripts.demo.view import power, render
 
@@ -18,7 +18,8 @@ NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 BEGUN = NOW - timedelta(minutes=2)
 ASSET = AssetView("park-bess-1", "Park BESS 1", "battery", "park", 7.2e6, 49.9, NOW)
 FOLLOWED = DispatchView("park", 12.0, "verified", (ShareView("park-bess-1", 7.2, 7.19),), "")
-SEEN = Snapshot(NOW, 1000, 12.5, (ASSET,), ("park",), FOLLOWED, pages=1)
+BOX = BoxView("park", "active", "active", BEGUN, BEGUN, NOW + timedelta(days=90))
+SEEN = Snapshot(NOW, 1000, 12.5, (ASSET,), ("park",), (BOX,), FOLLOWED, pages=1)
 
 
 def test_a_run_that_did_everything_passes() -> None:
@@ -42,6 +43,10 @@ def verdict(snapshot: Snapshot, dispatches: list[DispatchView], pages: int) -> V
         (SEEN, [replace(FOLLOWED, shares=(ShareView("park-bess-1", 7.2, None),))], 1),
         (SEEN, [replace(FOLLOWED, shares=(ShareView("park-bess-1", 7.2, 5.0),))], 1),
         (SEEN, [FOLLOWED], 0),
+        (replace(SEEN, boxes=()), [FOLLOWED], 1),
+        (replace(SEEN, boxes=(replace(BOX, enrolled_at=None),)), [FOLLOWED], 1),
+        (replace(SEEN, boxes=(replace(BOX, state="revoked"),)), [FOLLOWED], 1),
+        (replace(SEEN, boxes=(BOX, replace(BOX, certificate_until=NOW))), [FOLLOWED], 1),
     ],
     ids=[
         "nothing stored",
@@ -53,6 +58,10 @@ def verdict(snapshot: Snapshot, dispatches: list[DispatchView], pages: int) -> V
         "not measured",
         "off by 2 MW",
         "no page",
+        "no box",
+        "a box is not enrolled",
+        "a box is revoked",
+        "a certificate has expired",
     ],
 )
 def test_a_run_that_missed_one_thing_fails(

@@ -168,7 +168,7 @@ def test_a_topic_that_is_not_ours_is_refused(topic: str) -> None:  # P-069
     [
         ("nobody", Reason.DEVICE_UNKNOWN),
         ("bat-2", Reason.DEVICE_REVOKED),
-        ("old-1", Reason.DEVICE_REVOKED),
+        ("old-1", Reason.DEVICE_REVOKED),  # P-023
         ("erased-1", Reason.DEVICE_ERASED),
     ],
 )

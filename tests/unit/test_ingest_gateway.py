@@ -189,6 +189,16 @@ def test_a_command_against_mode_or_opt_in_is_not_published(
     assert found[0] == reason
 
 
+def test_an_order_of_an_earlier_mode_is_void_also_when_the_box_is_active_again() -> None:
+    member, mode = Member("t", "d", 1, box="b"), Mode("active", 3, ("battery",))
+
+    found = refusal(Command(device="d", capability="battery", mode_epoch=1), member, mode)
+
+    assert found
+    assert found[0] == "MODE_EPOCH_OLD"
+    assert refusal(Command(device="d", capability="battery", mode_epoch=3), member, mode) is None
+
+
 def test_a_command_to_an_active_box_that_opted_in_is_published() -> None:
     member, mode = Member("t", "d", 1, box="b"), Mode("active", 1, ("battery",))
 
@@ -198,7 +208,11 @@ def test_a_command_to_an_active_box_that_opted_in_is_published() -> None:
 def test_configurations_follow_the_registry() -> None:
     sent: dict[str, bytes] = {}
     registry = Registry()
-    configs = Configs(registry, lambda tenant, device, payload: sent.update({f"{tenant}/{device}": payload}))
+    configs = Configs(
+        registry,
+        lambda tenant, device, payload: sent.update({f"{tenant}/{device}": payload}),
+        forget_status=lambda tenant, device: None,
+    )
     box = Member("t", "box", 1, box="box", mode="active", mode_epoch=4, opt_ins=("battery",))
 
     configs.changed("t/box", box)

@@ -3,8 +3,10 @@
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +17,7 @@ from services.ingest.buffer import Buffer, due_in_s
 from services.ingest.copy_format import column_sets, encode
 from services.ingest.flush import dirty_hours, known_rows, outcomes, settled_ranges
 from services.ingest.frames import VERDICT, judge, merge
-from services.ingest.gather import gather
+from services.ingest.gather import Misfit, count_rows, fault_of, gather
 from services.runtime.clock import from_us
 
 NAN = float("nan")
@@ -316,3 +318,61 @@ def test_a_buffer_moves_offsets_on_and_takes_nothing_twice() -> None:
     assert not buffer.wants(0, 6)
     buffer.add(0, 7, record, 1, at_s=3.0)
     assert list(buffer.take().moves) == [(0, 7, 8)]
+
+
+AN_AGENTS: Final = Block(
+    asset="a",
+    device_key=1,
+    ts_us=bytes(16),
+    seq_offset=bytes(8),
+    columns=[Column(quantity=1, values=bytes(16))],
+)
+SIMPLE: Final = Block(
+    device_keys=struct.pack("<2I", 7, 7), ts_us=bytes(16), seq=bytes(16),
+    columns=[Column(metric="fan_rpm", values=bytes(16))],
+)  # fmt: skip
+
+
+def a_block(block: Block, **different: object) -> Block:
+    changed = Block()
+    changed.CopyFrom(block)
+    for name, value in different.items():
+        changed.ClearField(name)  # type: ignore[arg-type]
+        changed.MergeFrom(Block(**{name: value}))  # type: ignore[arg-type]
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("block", "epoch", "says"),
+    [
+        (a_block(AN_AGENTS, ts_us=bytes(15)), 5, "ts_us has 15 bytes"),
+        (a_block(AN_AGENTS, seq_offset=bytes(4)), 5, "seq_offset has 4 bytes"),
+        (a_block(AN_AGENTS, quality=bytes(3)), 5, "quality has 3 bytes"),
+        (a_block(AN_AGENTS, columns=[Column(quantity=1, values=bytes(8))]), 5, "values has 8 bytes"),
+        (a_block(AN_AGENTS, columns=[Column(quantity=9999, values=bytes(16))]), 5, "quantity 9999"),
+        (a_block(SIMPLE, device_keys=b""), 0, "device_keys has 0 bytes"),
+        (a_block(SIMPLE, device_keys=struct.pack("<2I", 7, 8)), 0, "not among the identities"),
+        (a_block(SIMPLE, seq=bytes(8)), 0, "seq has 8 bytes"),
+        (a_block(SIMPLE, ts_us=b"", device_keys=b"", seq=b""), 0, "fan_rpm has 16 bytes"),
+        (AN_AGENTS, 0, "device_keys has 0 bytes"),
+    ],
+)
+def test_a_record_whose_columns_do_not_fit_is_named_and_not_gathered(
+    block: Block, epoch: int, says: str
+) -> None:
+    record = Record(epoch=epoch, blocks=[block], identities=[Identity(device_key=7, tenant="t", device="d")])
+
+    good = Record(epoch=5, blocks=[AN_AGENTS])
+    with pytest.raises(Misfit):
+        gather([good, record])
+    assert says in (fault_of(record) or "")
+
+
+def test_a_record_that_fits_has_no_fault() -> None:
+    identities = [Identity(device_key=7, tenant="t", device="d")]
+    for record, rows in (
+        (Record(epoch=5, blocks=[AN_AGENTS, AN_AGENTS]), 4),
+        (Record(blocks=[SIMPLE], identities=identities), 2),
+        (Record(), 0),
+    ):
+        assert (fault_of(record), count_rows(record), gather([record]).seq.size) == (None, rows, rows)

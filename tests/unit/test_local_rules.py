@@ -40,10 +40,10 @@ def test_without_a_name_telemetry_can_be_sent_and_nothing_read() -> None:
     assert rules()["anonymous"] == {("write", "devices/+/+/telemetry")}
 
 
-def test_each_gateway_reads_what_devices_write_and_writes_what_they_read() -> None:
+def test_each_gateway_reads_what_devices_write_writes_what_they_read_and_clears_a_status() -> None:
     gateways = {name: granted for name, granted in rules().items() if name.startswith("svc-")}
     up = {("read", f"devices/+/+/{kind}") for kind in UP}
-    down = {("write", f"devices/+/+/{kind}") for kind in DOWN}
+    down = {("write", f"devices/+/+/{kind}") for kind in {*DOWN, "status"}}
 
     assert sorted(gateways) == [f"svc-ingest-{n}" for n in range(4)]
     assert all(granted == up | down for granted in gateways.values())

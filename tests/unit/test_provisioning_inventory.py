@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from overwatt.inventory import InventoryError, parse_inventory
-from services.provisioning.inventory import changes, wanted
-from services.provisioning.model import Holdings
+from services.provisioning.inventory import box_devices, changes, entry, wanted
+from services.provisioning.model import DeviceRow, Holdings
 
 NOTHING = Holdings({}, {}, {})
 
@@ -106,3 +106,45 @@ def test_a_changed_limit_concerns_that_asset_alone() -> None:
 def test_a_key_that_no_database_can_hold_is_refused_by_name() -> None:
     with pytest.raises(InventoryError, match="bess-1"):
         a_file(an_asset(port=float("nan")))
+
+
+def test_a_list_of_assets_given_to_a_box_is_an_assets_file_of_that_box_wherever_it_stands() -> None:  # K04
+    agent = DeviceRow(
+        device_id="box-1", site_id="elsewhere", site_name="Elsewhere", box_id="box-1", type="agent", name=""
+    )
+
+    made = box_devices(agent, [an_asset("bess-1", driver="sunspec", host="10.0.0.9")])
+
+    assert made["box-1"].assets == ("bess-1",)
+    assert (made["bess-1"].box_id, made["bess-1"].site_id) == ("box-1", "elsewhere")
+    told = entry(made["bess-1"])
+    assert (told["id"], told["capacity_mwhr"], told["driver"], told["host"]) == (
+        "bess-1",
+        120,
+        "sunspec",
+        "10.0.0.9",
+    )
+    assert box_devices(agent, [told]) == made
+
+
+def test_what_is_wrong_in_such_a_list_is_named_by_its_place() -> None:
+    agent = DeviceRow(device_id="box-1", site_id="box-1", site_name="", box_id="box-1", type="agent", name="")
+
+    with pytest.raises(InventoryError, match=r"^assets\[1\]\.type is 'toaster'"):
+        box_devices(agent, [an_asset(), an_asset("two", type="toaster")])
+
+
+def test_what_a_person_decommissioned_no_file_brings_back() -> None:  # P-023
+    file = a_file(an_asset())
+    gone = replace(file.devices["bess-1"], state="decommissioned", stays_out=True)
+
+    assert not changes(replace(file, devices={**file.devices, "bess-1": gone}), file)
+
+
+def test_a_site_that_a_person_renamed_keeps_that_name() -> None:  # H-011
+    sites = parse_inventory({"sites": [{"id": "site-a", "name": "Site A", "assets": [an_asset()]}]})
+
+    named = wanted(sites, {"site-a": "My home"})
+
+    assert named.sites == {"site-a": "My home"}
+    assert {device.site_name for device in named.devices.values()} == {"My home"}

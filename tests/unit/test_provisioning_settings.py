@@ -10,8 +10,8 @@ from pydantic import SecretStr
 
 from overwatt.inventory import NOT_FOUND
 from overwatt.split import AssetState, split
-from services.provisioning.app import is_right
 from services.provisioning.assets_file import find, read
+from services.provisioning.key import is_right
 from services.provisioning.settings import Settings, admin_key
 
 ROOT = Path(__file__).parents[2]

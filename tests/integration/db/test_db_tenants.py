@@ -11,6 +11,8 @@ from tests.integration.db.conftest import Database
 
 NOW: Final = datetime.now(UTC).replace(minute=30, second=0, microsecond=0) - timedelta(hours=3)
 UUID: Final = "gen_random_uuid()"
+SHA256: Final = "sha256(convert_to($1, 'UTF8'))"
+BOX: Final = "(select box_id from box where tenant_id = $1)"
 
 ROWS: Final = {
     "ingest_committed": "tenant_id, device_id, epoch values ($1, 'd', 1)",
@@ -34,6 +36,17 @@ ROWS: Final = {
     "incidents": f"incident_id, tenant_id, sev, title values ({UUID}, $1, 1, 't')",
     '"user"': "tenant_id, email, role values ($1, 'a@example.org', 'viewer')",
     "report_runs": "tenant_id, report values ($1, 'r')",
+    "waitlist": "tenant_id, email values ($1, 'a@example.org')",
+    "enrol_token": "token_hash, prefix, tenant_id, box_id, email, expires_at"
+    f" values ({SHA256}, 'p', $1, {BOX}, 'a@example.org', now())",
+    "certificate": "serial, tenant_id, device_id, spki_sha256, pem, via, not_before, not_after"
+    f" values (md5($1), $1, 'd', {SHA256}, '', 'enrol', now(), now())",
+    "data_request": "tenant_id, user_id, boxes, requested_at, target_at, due_at"
+    f" values ($1, {UUID}, '{{}}', now(), now(), now())",
+    "erased_box": "tenant_id, box_id, request_id"
+    " values ($1, 'b', (select request_id from data_request where tenant_id = $1))",
+    "tenant_setup": "tenant_id, pack values ($1, 'p')",
+    "tenant_invite": f"token_hash, tenant_id, expires_at values ({SHA256}, $1, now())",
 }
 REGISTRY: Final = {"tenant", "site", "box", "device", "asset"}
 BY_DELIVERY: Final = {"command", "deliveries", "delivery_attempts"}

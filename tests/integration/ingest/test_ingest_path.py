@@ -4,7 +4,7 @@ import asyncio
 import subprocess
 from uuid import uuid4
 
-from overwatt.topics import AGENT_REPLY, AGENT_STATUS, COMMANDS
+from overwatt.topics import AGENT_REPLY, AGENT_STATUS, COMMANDS, TELEMETRY
 from overwatt.v1.agent_pb2 import (
     AgentReply,
     AgentStatus,
@@ -15,7 +15,7 @@ from overwatt.v1.agent_pb2 import (
     SpoolEpoch,
     Status,
 )
-from overwatt.v1.telemetry_pb2 import Ack, Batch
+from overwatt.v1.telemetry_pb2 import Ack, Batch, Block, Column, Record
 from tests.integration.ingest.conftest import Platform, a_batch, a_device, now_us
 
 ROWS = "select count(*) from telemetry where device_key = $1"
@@ -81,6 +81,9 @@ async def test_beyond_ten_a_minute_rejections_are_a_number(platform_path: Platfo
     with path.device(tenant, "sensor-001") as wire:
         for _ in range(25):
             wire.send({"metrics": {}})
+        wire.send({"metrics": {"temp_c": 21}})
+        # A device's messages stay in order: the others were counted before this one became a row.
+        await path.until(TEMP, sensor.device_key, is_true=lambda value: value == 21)
         # The numbers of the running minute are told when the gateway stops.
         path.stack.stop_part("ingest-gateway")
 
@@ -88,6 +91,28 @@ async def test_beyond_ten_a_minute_rejections_are_a_number(platform_path: Platfo
     await path.until(query, tenant, is_true=lambda count: count == 25)
     rows = await path.fetch("select payload from rejection where tenant_id = $1 order by id", tenant)
     assert len(rows) == 11
+
+
+async def test_a_record_that_cannot_be_used_is_a_dead_letter_and_the_writer_goes_on(
+    platform_path: Platform, tenant: str
+) -> None:
+    path, sensor = platform_path, a_device(tenant, "sensor-001")
+    await path.know(sensor)
+    # Nothing that the gateway sends: without keys, and no protobuf at all.
+    column = Column(metric="fan_rpm", values=bytes(8))
+    keyless = Record(tenant=tenant, device="sensor-001", blocks=[Block(columns=[column])]).SerializeToString()
+    for value in (keyless, b"\xff nonsense"):
+        await path.produce(TELEMETRY, f"{tenant}/sensor-001", value)
+
+    with path.device(tenant, "sensor-001") as wire:
+        wire.send({"metrics": {"temp_c": 21}})
+        await path.until(TEMP, sensor.device_key, is_true=lambda value: value == 21)
+
+    count = "select count(*) from rejection where tenant_id = $1 and reason = 'MALFORMED'"
+    await path.until(count, tenant, is_true=lambda found: found == 2)
+    rows = await path.fetch("select payload, detail from rejection where tenant_id = $1", tenant)
+    assert {row["payload"] for row in rows} == {keyless, b"\xff nonsense"}
+    assert all(TELEMETRY in row["detail"] for row in rows)
 
 
 async def test_the_same_key_again_is_a_duplicate_fills_in_or_is_refused(
