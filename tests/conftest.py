@@ -9,7 +9,6 @@ kills a part starts it again, or takes a home of its own:
 """
 
 import itertools
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,9 +16,6 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-
-# Before anybody asks for a port: `pytest -n 2` runs files side by side.
-os.environ.setdefault("FREE_PORT_SHARE", os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 
 from scripts.local import postgres as local_postgres
 from scripts.local import services

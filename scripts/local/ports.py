@@ -6,7 +6,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import astuple, dataclass, fields
-from itertools import cycle, islice
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -38,7 +38,7 @@ VARIABLES: Final = {
 # be given that very port as its own and connect to itself.
 FREE_FROM: Final = 20_000
 FREE_TO: Final = 32_000
-SHARES: Final = 4
+BLOCK: Final = 200
 LISTENING: Final = "0A"
 MAX_OFFSET: Final = 40_000
 
@@ -92,19 +92,34 @@ class Ports:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports on which nobody listens now, and which no client is given as its own; none is given twice."""
+    """Ports on which nobody listens now, and which no client is given as its own; none is given twice,
+    neither by this process nor by another one that lives."""
     return list(islice((port for port in _candidates if is_free(port)), count))
 
 
 def _walk() -> Iterator[int]:
-    # Who starts platforms side by side begins each in a share of its own: a port that is free now may be
-    # the next one's too.
-    share = int(os.environ.get("FREE_PORT_SHARE", "0")) % SHARES
-    size = (FREE_TO - FREE_FROM) // SHARES
-    begin = FREE_FROM + share * size + random.randrange(size // 2)
-    return cycle([*range(begin, FREE_TO), *range(FREE_FROM, begin)])
+    blocks = [*range(FREE_FROM, FREE_TO, BLOCK)]
+    random.shuffle(blocks)
+    for block in blocks:
+        if _claim(block):
+            yield from range(block, block + BLOCK)
+    raise Problem(f"every port from {FREE_FROM} to {FREE_TO - 1} was given away: end what holds them")
 
 
+def _claim(block: int) -> bool:
+    # A free port may be a neighbour's too until its server has started, so whole blocks are a process's
+    # own; the kernel lets go of the name when the process ends.
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0overwatt-ports-{block}")
+    except OSError:
+        claim.close()
+        return False
+    _claims.append(claim)
+    return True
+
+
+_claims: Final[list[socket.socket]] = []
 _candidates = _walk()
 
 

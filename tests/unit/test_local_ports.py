@@ -2,10 +2,13 @@
 
 import os
 import socket
+import subprocess
+import sys
+from contextlib import ExitStack
 
 import pytest
 
-from scripts.local.ports import HOST, VARIABLES, Ports, holder, is_free, require_free
+from scripts.local.ports import HOST, VARIABLES, Ports, free_ports, holder, is_free, require_free
 from scripts.local.problem import Problem
 
 
@@ -41,6 +44,28 @@ def test_free_ports_are_free_and_below_those_that_clients_are_given() -> None:
 
     assert all(is_free(getattr(ports, name)) for name in VARIABLES)
     assert all(getattr(ports, name) < 32_768 for name in VARIABLES)
+
+
+def test_no_port_is_given_to_two_processes_that_live() -> None:
+    ask = "from scripts.local.ports import free_ports; print(*free_ports(300), flush=True); input()"
+    with ExitStack() as living:
+        others = [
+            living.enter_context(
+                subprocess.Popen([sys.executable, "-c", ask], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            )
+            for _ in range(6)
+        ]
+        given = [free_ports(300), *([int(each) for each in _line(other).split()] for other in others)]
+        for other in others:
+            other.communicate(b"\n")
+
+    ports = [port for each in given for port in each]
+    assert len(set(ports)) == len(ports) == 7 * 300
+
+
+def _line(process: "subprocess.Popen[bytes]") -> bytes:
+    assert process.stdout is not None
+    return process.stdout.readline()
 
 
 def test_a_taken_port_is_told_with_its_holder_and_what_to_type_instead() -> None:
