@@ -34,7 +34,7 @@ def test_the_drivers_of_this_tree_are_found_with_their_tier() -> None:
     """H-007 in part."""
     found = {driver.name: driver.tier for driver in all_drivers().values()}
 
-    assert found == {"blueprint": "beta", "simulated": "stable", "sunspec": "stable"}
+    assert found == {"blueprint": "beta", "replay": "stable", "simulated": "stable", "sunspec": "stable"}
 
 
 def test_somebody_elses_driver_is_found_without_touching_the_core(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_somebody_elses_driver_is_found_without_touching_the_core(tmp_path: Path
 
 
 def test_an_unknown_driver_is_told_which_there_are() -> None:
-    with pytest.raises(Invalid, match="driver is 'magic'; there are blueprint, simulated, sunspec"):
+    with pytest.raises(Invalid, match="driver is 'magic'; there are blueprint, replay, simulated, sunspec"):
         connect(an_asset(driver="magic"))
 
 
