@@ -84,7 +84,7 @@ class Acks:
             metrics.ACKS.labels("protobuf" if content_type == PROTOBUF else "json").inc()
 
     async def take(self, records: Sequence[Record]) -> None:
-        """Outcomes of the writer."""
+        """Outcomes of the writer; what came by HTTP is answered there."""
         for record in records:
             try:
                 outcomes = Outcomes.FromString(record.value or b"")
@@ -93,4 +93,5 @@ class Acks:
                 log.warning("outcome not usable", offset=record.offset, error=str(error))
                 continue
             for outcome in outcomes.outcomes:
-                self.send(outcome.tenant, outcome.device, outcome.ack)
+                if not outcome.door:
+                    self.send(outcome.tenant, outcome.device, outcome.ack)

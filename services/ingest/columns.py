@@ -27,8 +27,10 @@ class _Rows:
 class Columns:
     """Collects samples and hands them out as records."""
 
-    def __init__(self, received_at_us: int) -> None:
+    def __init__(self, received_at_us: int, *, door: str = "") -> None:
+        """`door` is the HTTP process that waits for the outcome."""
         self._received_at_us = received_at_us
+        self._door = door
         self._blocks: dict[tuple[str, ...], _Rows] = {}
         self._members: dict[int, Member] = {}
         self._bytes = 0
@@ -63,6 +65,7 @@ class Columns:
     def _record(self) -> bytes:
         record = Record(
             received_at_us=self._received_at_us,
+            door=self._door,
             blocks=[_block(names, rows) for names, rows in self._blocks.items()],
             identities=[
                 Identity(device_key=key, tenant=member.tenant, device=member.device)

@@ -113,12 +113,14 @@ class Flush:
 
 async def read_committed(db: Connection, batch: Batch) -> dict[int, Ranges]:
     """What is committed of each sender's spool, by its place."""
-    spools = [sender for sender in batch.senders if sender.epoch]
+    spools = [sender.spool for sender in batch.senders if sender.epoch]
     if not spools:
         return {}
     found = await store.read_committed(db, spools)
     return {
-        place: from_multirange(found[sender]) for place, sender in enumerate(batch.senders) if sender in found
+        place: from_multirange(found[sender.spool])
+        for place, sender in enumerate(batch.senders)
+        if sender.spool in found
     }
 
 
@@ -149,7 +151,7 @@ def settled_ranges(
         return {}
     mine = FINAL[verdict] & ~known & is_spooled[batch.sender]
     found = ranges_by_owner(batch.sender[mine], batch.seq[mine])
-    return {batch.senders[place]: to_multirange(ranges) for place, ranges in found.items()}
+    return {batch.senders[place].spool: to_multirange(ranges) for place, ranges in found.items()}
 
 
 def outcomes(batch: Batch, verdict: npt.NDArray[np.int8], now: datetime) -> list[Outcome]:
@@ -159,8 +161,8 @@ def outcomes(batch: Batch, verdict: npt.NDArray[np.int8], now: datetime) -> list
 
     def ack_of(place: int) -> Ack:
         if place not in told:
-            tenant, device, epoch = batch.senders[place]
-            told[place] = Outcome(tenant=tenant, device=device)
+            tenant, device, epoch, door = batch.senders[place]
+            told[place] = Outcome(tenant=tenant, device=device, door=door)
             told[place].ack.epoch = epoch
             told[place].ack.server_time_us = now_us
         return told[place].ack

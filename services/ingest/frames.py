@@ -36,6 +36,13 @@ class Sender(NamedTuple):
     tenant: str
     device: str
     epoch: int
+    door: str = ""
+    """the HTTP process that waits; empty: answered by MQTT"""
+
+    @property
+    def spool(self) -> tuple[str, str, int]:
+        """Key of its committed ranges."""
+        return self.tenant, self.device, self.epoch
 
 
 class Name(NamedTuple):

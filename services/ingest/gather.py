@@ -74,7 +74,7 @@ def _gather(records: Iterable[Record]) -> Batch:
         names.update(by_key)
         for block in record.blocks:
             rows = len(block.ts_us) >> 3
-            parts.append(_simple(block, arrived, rows, by_key, senders))
+            parts.append(_simple(block, arrived, rows, by_key, senders, record.door))
             arrived += rows
     parts.extend(_agents(group) for group in groups.values())
     return _join(parts, tuple(senders), names)
@@ -172,11 +172,11 @@ def _agents(group: _Group) -> _Part:
 
 
 def _simple(
-    block: Block, arrived: int, rows: int, by_key: dict[int, Name], senders: dict[Sender, int]
+    block: Block, arrived: int, rows: int, by_key: dict[int, Name], senders: dict[Sender, int], door: str
 ) -> _Part:
     key = np.frombuffer(block.device_keys, dtype="<u4").astype(np.int32)
     known, inverse = np.unique(key, return_inverse=True)
-    places = [senders.setdefault(Sender(*by_key[each], 0), len(senders)) for each in known.tolist()]
+    places = [senders.setdefault(Sender(*by_key[each], 0, door), len(senders)) for each in known.tolist()]
     return _Part(
         arrival=np.arange(arrived, arrived + rows, dtype=np.int64),
         key=key,

@@ -81,7 +81,8 @@ def _payload(batch: Batch, row: int) -> bytes:
     sample: dict[str, object] = {"ts_us": int(batch.frame.ts_us[row]), "metrics": values}
     with suppress(ValueError, OverflowError):  # beyond the calendar
         sample["ts"] = from_us(int(batch.frame.ts_us[row])).astimezone(UTC).isoformat()
-    if seq := int(batch.seq[row]):
+    # By HTTP it is a number of ours.
+    if (seq := int(batch.seq[row])) and not batch.senders[batch.sender[row]].door:
         sample["seq"] = seq
     return json.dumps(sample).encode()
 

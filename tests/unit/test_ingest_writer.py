@@ -1,8 +1,10 @@
 """The writer's columns against a plain Python model of what they must come to."""
 
+import asyncio
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Final
 
 import numpy as np
@@ -12,7 +14,8 @@ from hypothesis import strategies as st
 
 from overwatt.quantities import BY_NAME, COLUMNS
 from overwatt.reasons import Reason
-from overwatt.v1.telemetry_pb2 import Block, Column, Identity, Record
+from overwatt.v1.telemetry_pb2 import Block, Column, Identity, Outcomes, Record
+from services.ingest.acks import Acks
 from services.ingest.buffer import Buffer, due_in_s
 from services.ingest.copy_format import column_sets, encode
 from services.ingest.flush import dirty_hours, known_rows, outcomes, settled_ranges
@@ -224,6 +227,21 @@ def test_simple_devices_are_answered_by_number_and_keep_no_ranges() -> None:
 
     assert told == {"d1": 1, "d2": 2}
     assert settled_ranges(batch, verdict, np.zeros(2, dtype=np.bool_)) == {}
+
+
+def test_what_came_by_http_is_answered_there_and_not_by_mqtt() -> None:  # U-P06
+    row = Row(1, 5, (1.0, None, None, None))
+    by_http, by_mqtt = a_record([[row]], simple=True), a_record([[row]], simple=True)
+    by_http.door = "http-1"
+    batch = gather([by_http, by_mqtt])
+    told = outcomes(batch, np.zeros(2, dtype=np.int8), from_us(5))
+
+    published: list[str] = []
+    acks = Acks(lambda tenant, device, channel, payload, kind: not published.append(device))
+    asyncio.run(acks.take([SimpleNamespace(value=Outcomes(outcomes=told).SerializeToString())]))  # type: ignore[list-item]
+
+    assert [outcome.door for outcome in told] == ["http-1", ""]
+    assert published == ["d1"]
 
 
 def test_rollups_of_each_device_and_hour_are_marked_once() -> None:

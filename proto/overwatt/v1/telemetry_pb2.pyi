@@ -47,7 +47,7 @@ class Column(_message.Message):
     def __init__(self, quantity: _Optional[int] = ..., metric: _Optional[str] = ..., values: _Optional[bytes] = ...) -> None: ...
 
 class Record(_message.Message):
-    __slots__ = ("tenant", "device", "epoch", "first_seq", "received_at_us", "blocks", "identities")
+    __slots__ = ("tenant", "device", "epoch", "first_seq", "received_at_us", "blocks", "identities", "door")
     TENANT_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -55,6 +55,7 @@ class Record(_message.Message):
     RECEIVED_AT_US_FIELD_NUMBER: _ClassVar[int]
     BLOCKS_FIELD_NUMBER: _ClassVar[int]
     IDENTITIES_FIELD_NUMBER: _ClassVar[int]
+    DOOR_FIELD_NUMBER: _ClassVar[int]
     tenant: str
     device: str
     epoch: int
@@ -62,7 +63,8 @@ class Record(_message.Message):
     received_at_us: int
     blocks: _containers.RepeatedCompositeFieldContainer[Block]
     identities: _containers.RepeatedCompositeFieldContainer[Identity]
-    def __init__(self, tenant: _Optional[str] = ..., device: _Optional[str] = ..., epoch: _Optional[int] = ..., first_seq: _Optional[int] = ..., received_at_us: _Optional[int] = ..., blocks: _Optional[_Iterable[_Union[Block, _Mapping]]] = ..., identities: _Optional[_Iterable[_Union[Identity, _Mapping]]] = ...) -> None: ...
+    door: str
+    def __init__(self, tenant: _Optional[str] = ..., device: _Optional[str] = ..., epoch: _Optional[int] = ..., first_seq: _Optional[int] = ..., received_at_us: _Optional[int] = ..., blocks: _Optional[_Iterable[_Union[Block, _Mapping]]] = ..., identities: _Optional[_Iterable[_Union[Identity, _Mapping]]] = ..., door: _Optional[str] = ...) -> None: ...
 
 class Identity(_message.Message):
     __slots__ = ("device_key", "tenant", "device")
@@ -107,14 +109,16 @@ class Ack(_message.Message):
     def __init__(self, epoch: _Optional[int] = ..., committed: _Optional[_Iterable[_Union[Range, _Mapping]]] = ..., refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., server_time_us: _Optional[int] = ...) -> None: ...
 
 class Outcome(_message.Message):
-    __slots__ = ("tenant", "device", "ack")
+    __slots__ = ("tenant", "device", "ack", "door")
     TENANT_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
+    DOOR_FIELD_NUMBER: _ClassVar[int]
     tenant: str
     device: str
     ack: Ack
-    def __init__(self, tenant: _Optional[str] = ..., device: _Optional[str] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ...) -> None: ...
+    door: str
+    def __init__(self, tenant: _Optional[str] = ..., device: _Optional[str] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., door: _Optional[str] = ...) -> None: ...
 
 class Outcomes(_message.Message):
     __slots__ = ("outcomes",)
