@@ -123,3 +123,36 @@ async def carriers() -> AsyncIterator[Carriers]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+KEY = {"X_Admin_Key": "change-me-now"}
+
+
+PACK: Final[dict[str, Any]] = {
+    "name": "pack",
+    "rules": [{"name": "silent", "kind": "no_heartbeat", "severity": 3}],
+}
+
+
+async def audited(db: Any, action: str, tenant: str) -> list[dict[str, Any]]:
+    rows = await db.fetch(
+        "select detail from admin_audit where action = $1 and tenant_id = $2 and target_id = $2 order by at",
+        action,
+        tenant,
+    )
+    return [json.loads(row["detail"]) for row in rows]
+
+
+async def wholeness(db: Any, tenant: str) -> tuple[int, ...]:
+    """How many of each thing that a tenant consists of."""
+    tables = ("tenant", "tenant_setup", "alert_rules", "escalation_policies")
+    counts = [
+        await db.fetchval(f"select count(*) from {table} where tenant_id = $1", tenant) for table in tables
+    ]
+    return (*counts, len(await audited(db, "tenant.provisioned", tenant)))
+
+
+WHOLE: Final = (1, 1, 3, 1, 1)
+
+
+NOTHING: Final = (0, 0, 0, 0, 0)
