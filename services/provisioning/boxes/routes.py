@@ -11,9 +11,9 @@ from services.provisioning.answers import changed, named_in_body
 from services.provisioning.boxes import assets
 from services.provisioning.boxes import store as boxes
 from services.provisioning.boxes.schemas import BoxChange, BoxDetail, ListedBox, NewAssets, NewBox, State
-from services.provisioning.enrolment.revocation import cut_session, revoke
+from services.provisioning.enrolment.revocation import take_back
 from services.provisioning.key import KeyHolder
-from services.provisioning.model import DECOMMISSIONED, Author, Barred
+from services.provisioning.model import Author, Barred
 from services.provisioning.schemas import (
     Box,
     Capability,
@@ -104,10 +104,7 @@ def make_router(pool: Pool, *, holder: KeyHolder, on_change: Callable[[], None])
             before = await store.hold_box(db, tenant, box)
             state = life.after(f"box {box!r}", before.state, action)
             await boxes.set_state(db, tenant, box, state or before.state)
-            if state == life.DISABLED:
-                await cut_session(db, tenant, box, "disabled")
-            elif state == DECOMMISSIONED:
-                await revoke(db, tenant, box, reason="cessation_of_operation", author=author)
+            await take_back(db, tenant, box, state, author)
             if state:
                 detail = {"before": before.state, "after": state}
                 await store.audit(db, author, f"box.{action}", ("box", box), detail, tenant_id=tenant)

@@ -9,9 +9,9 @@ from services.provisioning import life
 from services.provisioning.answers import changed, named_in_body
 from services.provisioning.devices import store
 from services.provisioning.devices.schemas import Device, DeviceChange, NewDevice
-from services.provisioning.enrolment.revocation import cut_session, revoke
+from services.provisioning.enrolment.revocation import take_back
 from services.provisioning.key import KeyHolder
-from services.provisioning.model import DECOMMISSIONED, Author, Barred
+from services.provisioning.model import Author, Barred
 from services.provisioning.schemas import DeviceId, ExternalId, TenantId
 from services.provisioning.store import audit
 from services.runtime.postgres import Pool, transaction
@@ -83,10 +83,7 @@ def make_router(pool: Pool, *, holder: KeyHolder, on_change: Callable[[], None])
                 raise Barred(f"device {device!r} is the agent of a box; {action} the box")
             state = life.after(f"device {device!r}", before["state"], action)
             await store.set_state(db, tenant, device, state or before["state"])
-            if state == life.DISABLED:
-                await cut_session(db, tenant, device, "disabled")
-            elif state == DECOMMISSIONED:
-                await revoke(db, tenant, device, reason="cessation_of_operation", author=author)
+            await take_back(db, tenant, device, state, author)
             if state:
                 detail = {"before": before["state"], "after": state}
                 await audit(db, author, f"device.{action}", ("device", device), detail, tenant_id=tenant)

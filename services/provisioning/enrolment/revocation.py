@@ -6,8 +6,8 @@ back is the state of the device, which the caller sets in the same transaction.
 
 from typing import Final, Literal
 
-from services.provisioning import store
-from services.provisioning.model import Author
+from services.provisioning import life, store
+from services.provisioning.model import DECOMMISSIONED, Author
 from services.runtime.postgres import Connection
 
 Reason = Literal[
@@ -54,3 +54,13 @@ async def revoke(db: Connection, tenant_id: str, device_id: str, *, reason: Reas
 async def cut_session(db: Connection, tenant_id: str, device_id: str, reason: str) -> None:
     """The broker is to end this device's session, in the caller's transaction."""
     await db.execute(CUT, tenant_id, device_id, reason)
+
+
+async def take_back(
+    db: Connection, tenant_id: str, device_id: str, state: str | None, author: Author
+) -> None:
+    """What a new state ends: the session of the disabled, every credential of the decommissioned."""
+    if state == life.DISABLED:
+        await cut_session(db, tenant_id, device_id, "disabled")
+    elif state == DECOMMISSIONED:
+        await revoke(db, tenant_id, device_id, reason="cessation_of_operation", author=author)
