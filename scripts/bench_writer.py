@@ -20,6 +20,7 @@ from services.ingest.flush import dirty_hours, known_rows, outcomes, settled_ran
 from services.ingest.frames import judge, merge
 from services.ingest.gather import count_rows, gather
 from services.ingest.heap import keep_heap
+from services.ingest.late import late_rows
 from services.runtime.clock import to_us
 
 BATCHES: Final = 200
@@ -68,7 +69,9 @@ def flush(payloads: list[bytes]) -> tuple[int, int]:
     # As when every spool has sent before: one range of committed numbers each.
     known = known_rows(batch, {place: [(1, SAMPLES * 1_000)] for place in range(len(batch.senders))})
     now_us = to_us(NOW)
-    verdict = judge(batch.frame, now_us=now_us, oldest_us=now_us - 80 * 86_400_000_000)
+    oldest_us = now_us - 80 * 86_400_000_000
+    assert not late_rows(batch, now_us=now_us, oldest_us=oldest_us).any()
+    verdict = judge(batch.frame, now_us=now_us, oldest_us=oldest_us)
     frame = merge(batch.frame.where(~known & (verdict == 0))).frame
     size = 0
     for names, stored in column_sets(frame.values, len(frame)):

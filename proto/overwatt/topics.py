@@ -23,6 +23,7 @@ MAX_BATCH_BYTES: Final = 65_536
 
 # Kafka. Partitions are chosen by `partition_of`, so that one device stays in order.
 TELEMETRY: Final = "telemetry"
+LATE: Final = "telemetry.late"
 OUTCOMES: Final = "telemetry.outcomes"
 DEAD_LETTERS: Final = "telemetry.dead"
 AGENT_STATUS: Final = "agent.status"

@@ -5,10 +5,11 @@
       +- ack ---+  +--- telemetry.outcomes -----+
 
 In:  MQTT `devices/+/+/{telemetry,status,reply,event}` (gateway), Kafka `registry`, `commands` (gateway),
-     Kafka `telemetry`, `telemetry.dead`, `agent.status` (writer).
-Out: Kafka `telemetry`, `agent.status`, `agent.reply`, `agent.event`, `telemetry.dead`, `telemetry.outcomes`;
-     MQTT `cmd`, `ack`, `config`, which nobody else publishes; the tables telemetry, telemetry_series,
-     telemetry_other, ingest_offset, ingest_committed, rejection, declared_loss, publish_log, rollup_dirty.
+     Kafka `telemetry`, `telemetry.late`, `telemetry.dead`, `agent.status` (writer).
+Out: Kafka `telemetry`, `telemetry.late`, `telemetry.dead`, `telemetry.outcomes`, `agent.status`,
+     `agent.reply`, `agent.event`; MQTT `cmd`, `ack`, `config`, which nobody else publishes; the tables
+     telemetry, telemetry_series, telemetry_other, ingest_offset, ingest_committed, rejection,
+     declared_loss, publish_log, rollup_dirty.
 
 Promises. The gateway acknowledges a message only after Kafka has all that came out of it. A row and the
 offset behind it are one transaction, which a writer that has lost its partition cannot make. An `ack` says

@@ -2,18 +2,21 @@
 
 import argparse
 import asyncio
+from functools import partial
 from typing import Final
 from uuid import uuid4
 
 from prometheus_client import REGISTRY as PROMETHEUS
 
 from overwatt import topics
+from services.ingest.buffer import Due
 from services.ingest.dead_letters import DeadLetterStore
 from services.ingest.flush import Flush
 from services.ingest.heap import keep_heap
 from services.ingest.housekeeping import Housekeeping
 from services.ingest.session import Sessions
 from services.ingest.settings import Settings, refuse_plain_mqtt
+from services.ingest.sorting import PutOff, hour_by_hour
 from services.ingest.spool_watch import SpoolWatch
 from services.ingest.writer import Writer
 from services.runtime.bus import consume, follow, producer
@@ -25,6 +28,8 @@ from services.runtime.settings import load_settings
 log = get_logger(__name__)
 
 TICK_S: Final = 30.0
+LATE: Final = Due(batch_size=20_000, interval_s=10.0, quiet_s=1.0)
+"""Late rows gather, so that an hour is few transactions; an agent gives up after 30 s without an answer."""
 HELP: Final = """\
 gateway   MQTT to Kafka: decodes, refuses with a reason, acknowledges only what Kafka has; publishes
           commands (while the box's mode is held), acknowledgements and configurations
@@ -78,22 +83,32 @@ async def writer(settings: Settings) -> None:
         connect_pool(settings.database_url, name="ingest-writer") as pool,
         producer(kafka, name="ingest-writer") as out,
     ):
-        flush = Flush(pool=pool, owner=owner, retention_days=settings.telemetry_retention_days)
+        keep_days = settings.telemetry_retention_days
+        flush = Flush(pool=pool, owner=owner, retention_days=keep_days)
+        late_flush = Flush(pool=pool, owner=owner, retention_days=keep_days, topic=topics.LATE)
         housekeeping = Housekeeping(
             pool=pool,
-            telemetry=flush.telemetry,
-            retention_days=settings.telemetry_retention_days,
+            telemetry=(flush.telemetry, late_flush.telemetry),
+            retention_days=keep_days,
             rollup_interval_s=settings.rollup_interval_s,
         )
-        writer = Writer(
-            kafka=kafka,
-            pool=pool,
+        a_writer = partial(
+            Writer, kafka=kafka, pool=pool, producer=out, owner=owner, on_commit=housekeeping.wrote
+        )
+        writer = a_writer(
+            topic=topics.TELEMETRY,
+            group="writer",
             flush=flush,
-            producer=out,
-            owner=owner,
-            batch_size=settings.timescale_batch_size,
-            interval_s=settings.timescale_flush_interval_ms / 1_000,
-            on_commit=housekeeping.wrote,
+            due=Due(settings.timescale_batch_size, settings.timescale_flush_interval_ms / 1_000),
+            sort_out=PutOff(out, flush.oldest_us).sort_out,
+        )
+        late = a_writer(
+            topic=topics.LATE,
+            group="late",
+            flush=late_flush,
+            due=LATE,
+            sort_out=hour_by_hour,
+            yields_to=writer,
         )
         dead_letters, spools = DeadLetterStore(pool), SpoolWatch(pool)
         await run_until_stopped(
@@ -101,6 +116,7 @@ async def writer(settings: Settings) -> None:
             settings,
             {
                 "writer": writer.run(),
+                "late": late.run(),
                 "rejections": consume(
                     kafka, [topics.DEAD_LETTERS], group="rejections", handle=dead_letters.take
                 ),
@@ -109,6 +125,7 @@ async def writer(settings: Settings) -> None:
                 "rollups": housekeeping.refresh_rollups(),
                 "tick": tick(
                     "ingest_rows_written_total",
+                    "ingest_rows_late_total",
                     "ingest_rows_repeated_total",
                     "ingest_rejections_total",
                     "ingest_lag_records",

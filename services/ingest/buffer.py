@@ -1,16 +1,25 @@
 """Records that wait for a flush, and when it is due. Pure."""
 
+from dataclasses import dataclass
+
 from overwatt.v1.telemetry_pb2 import Record
 from services.ingest.flush import Taken
 
 
-def due_in_s(*, rows: int, is_empty: bool, age_s: float, batch_size: int, interval_s: float) -> float | None:
-    """Seconds until a flush is due (0: now); None: nothing waits for one (P-039, P-040)."""
-    if is_empty:
-        return None
-    if rows >= batch_size:
-        return 0.0
-    return max(0.0, interval_s - age_s)
+@dataclass(frozen=True, slots=True)
+class Due:
+    """When a flush is due: at so many rows, at the latest so long after the first one (P-039, P-040),
+    or when nothing has come for `quiet_s`."""
+
+    batch_size: int
+    interval_s: float
+    quiet_s: float = float("inf")
+
+    def in_s(self, *, rows: int, age_s: float, idle_s: float) -> float:
+        """Seconds from now; `age_s` since the first arrival, `idle_s` since the last."""
+        if rows >= self.batch_size:
+            return 0.0
+        return max(0.0, min(self.interval_s - age_s, self.quiet_s - idle_s))
 
 
 class Buffer:
@@ -38,6 +47,7 @@ class Buffer:
         """The next record; None for one that says nothing, which only moves the offset."""
         if self.is_empty:
             self.first_at_s = at_s
+        self.last_at_s = at_s
         if record is not None:
             self._records.append(record)
             self.rows += rows
@@ -56,3 +66,4 @@ class Buffer:
         self._next: dict[int, int] = {}
         self.rows = 0
         self.first_at_s = 0.0
+        self.last_at_s = 0.0

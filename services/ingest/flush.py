@@ -48,6 +48,8 @@ class Taken:
     moves: Sequence[tuple[int, int, int]]
     """partition, expected next offset, new one"""
     rows: int = 0
+    batch: Batch | None = None
+    """The rows to store, where they are gathered already."""
 
 
 @dataclass(slots=True)
@@ -62,18 +64,19 @@ class _Judged:
 class Flush:
     """Makes flushes."""
 
-    def __init__(self, *, pool: Pool, owner: UUID, retention_days: int) -> None:
+    def __init__(self, *, pool: Pool, owner: UUID, retention_days: int, topic: str = TELEMETRY) -> None:
         self._pool = pool
+        self._topic = topic
         self._owner = owner
         self._keep_us = (retention_days - SAFETY_DAYS) * DAY_US
         self.telemetry = Telemetry()
 
     async def store(self, taken: Taken, now: datetime) -> list[Outcome]:
         """Commit it; answers what to tell the senders. Fenced or Unavailable: nothing is stored."""
-        batch = gather(taken.records)
+        batch = gather(taken.records) if taken.batch is None else taken.batch
         with metrics.COMMIT_SECONDS.time():
             async with transaction(self._pool) as db:
-                if not await store.move_offsets(db, TELEMETRY, self._owner, taken.moves):
+                if not await store.move_offsets(db, self._topic, self._owner, taken.moves):
                     raise Fenced
                 judged = await self._judge(db, batch, now)
                 await self._store(db, judged, now)
@@ -81,11 +84,14 @@ class Flush:
         _count(judged)
         return outcomes(batch, judged.verdict, now)
 
+    def oldest_us(self, now: datetime) -> int:
+        """What is older is refused."""
+        return to_us(now) - self._keep_us
+
     async def _judge(self, db: Connection, batch: Batch, now: datetime) -> _Judged:
         known = known_rows(batch, await read_committed(db, batch))
         erased = await store.erased_devices(db, np.unique(batch.frame.key).tolist())
-        now_us = to_us(now)
-        verdict = judge(batch.frame, now_us=now_us, oldest_us=now_us - self._keep_us)
+        verdict = judge(batch.frame, now_us=to_us(now), oldest_us=self.oldest_us(now))
         verdict[known] = 0
         if erased:
             # Refused, and nothing of it is noted: neither as settled nor by whom.

@@ -119,6 +119,14 @@ class Batch:
     senders: tuple[Sender, ...]
     names: dict[int, Name]
 
+    def where(self, good: Bools) -> "Batch":
+        """A batch of these rows, numbered anew; the batch itself where that is all of them."""
+        if good.all():
+            return self
+        frame = self.frame.where(good)
+        frame.origin[:] = np.arange(len(frame))
+        return Batch(frame, self.sender[good], self.seq[good], self.senders, self.names)
+
 
 def joined(arrays: Sequence[npt.NDArray[Any]], dtype: type[S]) -> npt.NDArray[S]:
     """One after the other; also of none."""

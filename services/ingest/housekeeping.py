@@ -4,6 +4,7 @@ With TimescaleDB the same functions leave to its policies what these do.
 """
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -25,7 +26,7 @@ class Housekeeping:
     """Of the telemetry tables."""
 
     def __init__(
-        self, *, pool: Pool, telemetry: Telemetry, retention_days: int, rollup_interval_s: float
+        self, *, pool: Pool, telemetry: Sequence[Telemetry], retention_days: int, rollup_interval_s: float
     ) -> None:
         self._pool = pool
         self._telemetry = telemetry
@@ -42,7 +43,8 @@ class Housekeeping:
         while True:
             days = await until_available("keep the days of telemetry", self._keep_days)
             if days:
-                self._telemetry.forget_days()
+                for each in self._telemetry:
+                    each.forget_days()
                 log.info("old telemetry dropped", days=days)
             await asyncio.sleep(LOOK_EVERY_S)
 

@@ -34,9 +34,10 @@ COMMANDS: Final = Counter(
 CONFIGS: Final = Counter("ingest_configs_total", "Desired configurations published")
 
 # Writer
-BUFFERED: Final = Gauge("ingest_buffered_rows", "Samples that wait for the next flush")
+BUFFERED: Final = Gauge("ingest_buffered_rows", "Samples that wait for the next flush", ["topic"])
 ROWS: Final = Counter("ingest_rows_written_total", "Samples committed, by way: copy or staging", ["way"])
 POINTS: Final = Counter("ingest_points_written_total", "Values committed")
+LATE: Final = Counter("ingest_rows_late_total", "Samples older than two hours, put off to telemetry.late")
 REPEATED: Final = Counter("ingest_rows_repeated_total", "Samples that were committed before and came again")
 COMMIT_SECONDS: Final = Histogram(
     "ingest_commit_seconds", "From the begin of a flush's transaction to its commit", buckets=SECONDS
@@ -44,7 +45,9 @@ COMMIT_SECONDS: Final = Histogram(
 BATCH_ROWS: Final = Histogram(
     "ingest_batch_rows", "Samples a flush", buckets=(1, 10, 100, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000)
 )
-LAG: Final = Gauge("ingest_lag_records", "Kafka records behind the end of the partition", ["partition"])
+LAG: Final = Gauge(
+    "ingest_lag_records", "Kafka records behind the end of the partition", ["topic", "partition"]
+)
 FENCED: Final = Counter("ingest_fenced_total", "Flushes thrown away since another writer has the partition")
 LOST_OFFSETS: Final = Counter(
     "ingest_records_lost_total", "Kafka records whose retention ended before they were written"

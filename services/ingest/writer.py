@@ -1,17 +1,23 @@
 """The writer: Kafka to PostgreSQL, exactly once.
 
-    read (decode) --> buffer --> flush: rows and offsets in one transaction --> outcomes
-        ^ paused when full          | fenced: another writer has the partition; leave, join again
-                                    + database away: again and again, nothing grows
+    read (decode) --> buffer --> sort out --> flush: rows and offsets in one transaction --> outcomes
+        ^ paused when full                      | fenced: another writer has the partition; leave, join again
+                                                + database away: again and again, nothing grows
+
+Two of them run in a process. The live one sorts late rows out into a topic of their own (sorting.py), whose
+loop stores them hour by hour. Offsets, acknowledgements and fences are each loop's own; what is committed
+of an agent's spool is common to both.
 
 Where to read from stands in the database. The group only shares out partitions; what it has committed is
 for people who watch the lag.
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
-from typing import Final
+from datetime import datetime
+from functools import partial
+from typing import Final, TypeAlias
 from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -19,12 +25,12 @@ from aiokafka.errors import KafkaError
 from google.protobuf.message import DecodeError
 
 from overwatt.reasons import Reason
-from overwatt.topics import DEAD_LETTERS, OUTCOMES, TELEMETRY, identity
+from overwatt.topics import DEAD_LETTERS, OUTCOMES, identity
 from overwatt.v1.telemetry_pb2 import DeadLetter, Outcome, Outcomes, Record
 from services.ingest import metrics, store
-from services.ingest.buffer import Buffer, due_in_s
+from services.ingest.buffer import Buffer, Due
 from services.ingest.flush import Fenced, Flush, Taken
-from services.ingest.gather import Misfit, count_rows, fault_of
+from services.ingest.gather import Misfit, count_rows, fault_of, gather
 from services.ingest.rejections import MOST_PAYLOAD
 from services.runtime import clock
 from services.runtime.bus import Producer, consumer
@@ -37,13 +43,17 @@ from services.runtime.waiting import happens
 
 log = get_logger(__name__)
 
-GROUP: Final = "writer"
 MOST_BATCHES: Final = 50
 """Rows that may wait, in batch sizes."""
 FEWEST_WAITING: Final = 50_000
 LAST_FLUSH_S: Final = 10.0
 """How long a rebalance waits for the flush under way."""
+YIELDS_S: Final = 5.0
+"""The longest that a late flush waits for live ones: agents wait 30 s for an answer."""
 OUTCOMES_A_RECORD: Final = 500
+
+SortOut: TypeAlias = Callable[[Taken, datetime], Awaitable[list[Taken]]]
+"""Makes what was taken, gathered, into flushes; the last one moves the offsets. Raises Unavailable."""
 
 
 class Writer:
@@ -52,25 +62,34 @@ class Writer:
     def __init__(
         self,
         *,
+        topic: str,
+        group: str,
         kafka: str,
         pool: Pool,
         flush: Flush,
         producer: Producer,
         owner: UUID,
-        batch_size: int,
-        interval_s: float,
+        due: Due,
+        sort_out: SortOut,
         on_commit: Callable[[], None],
+        yields_to: "Writer | None" = None,
     ) -> None:
+        self._topic = topic
+        self._group = group
         self._kafka = kafka
         self._pool = pool
         self._flush = flush
         self._producer = producer
         self._owner = owner
-        self._batch_size = batch_size
-        self._most_rows = max(batch_size * MOST_BATCHES, FEWEST_WAITING)
-        self._interval_s = interval_s
+        self._due = due
+        self._sort_out = sort_out
+        self._most_rows = max(due.batch_size * MOST_BATCHES, FEWEST_WAITING)
         self._on_commit = on_commit
+        self._yields_to = yields_to
         self.assigned = asyncio.Event()
+        self.is_at_ease = asyncio.Event()
+        """No flush is due. Whoever yields to this writer gets in between two of its flushes."""
+        self.is_at_ease.set()
 
     async def run(self) -> None:
         """Write for ever; after being fenced, join the group again."""
@@ -85,9 +104,9 @@ class Writer:
                 log.warning("fenced: another writer has a partition of mine; joining again")
 
     async def _membership(self) -> None:
-        async with consumer(self._kafka, [], group=GROUP) as source, asyncio.TaskGroup() as group:
+        async with consumer(self._kafka, [], group=self._group) as source, asyncio.TaskGroup() as group:
             member = _Member(self, source, group)
-            source.subscribe([TELEMETRY], listener=member)
+            source.subscribe([self._topic], listener=member)
             group.create_task(member.read(), name="read")
             group.create_task(member.write(), name="write")
 
@@ -120,8 +139,10 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]
                         self._buffer.add(partition.partition, message.offset, record, rows, now_s)
                 if partition in self._source.assignment():
                     behind = (self._source.highwater(partition) or 0) - records[-1].offset - 1
-                    metrics.LAG.labels(str(partition.partition)).set(max(0, behind))
-            metrics.BUFFERED.set(self._buffer.rows)
+                    metrics.LAG.labels(*map(str, partition)).set(max(0, behind))
+            metrics.BUFFERED.labels(self._writer._topic).set(self._buffer.rows)
+            if self._buffer.rows >= self._writer._due.batch_size:
+                self._writer.is_at_ease.clear()
             if batches:
                 self._arrived.set()
             if self._buffer.rows >= self._writer._most_rows and not self._source.paused():
@@ -131,20 +152,22 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]
         """Flush whenever it is due."""
         while True:
             await self._wait_until_due()
-            taken, assignment = self._buffer.take(), self._assignment
+            taken, number = self._buffer.take(), self._assignment
+            self._writer.is_at_ease.set()
             if paused := self._source.paused():
                 self._source.resume(*paused)
             self._idle.clear()
             try:
-                outcomes = await until_available(
-                    "flush", lambda taken=taken, number=assignment: self._store(taken, number),  # type: ignore[misc]
-                    on_retry=lambda: metrics.PAUSED.set(1),
-                )  # fmt: skip
+                sort_out = partial(self._sort_out, taken)
+                for flush in await until_available("sort out", sort_out, on_retry=_pausing):
+                    store_it = partial(self._store, flush, number)
+                    outcomes = await until_available("flush", store_it, on_retry=_pausing)
+                    if outcomes is None:
+                        break
+                    self._after(flush, outcomes)
             finally:
                 self._idle.set()
             metrics.PAUSED.set(0)
-            if outcomes is not None:
-                self._after(taken, outcomes)
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """Let the flush under way come to its end; what waits will be read again by whoever gets it."""
@@ -152,6 +175,7 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]
             log.warning("rebalance did not wait for the flush under way; it is fenced if it comes too late")
         self._assignment += 1
         self._buffer.assign({})
+        self._writer.is_at_ease.set()
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Read from where the database stands."""
@@ -166,13 +190,9 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _wait_until_due(self) -> None:
         while True:
             buffer, now_s = self._buffer, asyncio.get_running_loop().time()
-            wait_s = due_in_s(
-                rows=buffer.rows,
-                is_empty=buffer.is_empty,
-                age_s=now_s - buffer.first_at_s,
-                batch_size=self._writer._batch_size,
-                interval_s=self._writer._interval_s,
-            )
+            wait_s = None if buffer.is_empty else self._writer._due.in_s(
+                rows=buffer.rows, age_s=now_s - buffer.first_at_s, idle_s=now_s - buffer.last_at_s
+            )  # fmt: skip
             if wait_s == 0:
                 return
             self._arrived.clear()
@@ -180,17 +200,25 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _store(self, taken: Taken, assignment: int) -> list[Outcome] | None:
         """None: the partitions were taken away meanwhile."""
+        if first := self._writer._yields_to:
+            await happens(first.is_at_ease, YIELDS_S)
         if assignment != self._assignment:
             return None
+        return await self._writer._flush.store(taken, clock.now())
+
+    async def _sort_out(self, taken: Taken) -> list[Taken]:
+        """Gathered, without what cannot be rows."""
         await self._bury()
         try:
-            return await self._writer._flush.store(taken, clock.now())
+            batch = gather(taken.records)
         except Misfit:
             fitting = [record for record in taken.records if self._fits(record)]
             if len(fitting) == len(taken.records):
                 raise
             await self._bury()
-            return await self._writer._flush.store(replace(taken, records=fitting), clock.now())
+            taken = replace(taken, records=fitting)
+            batch = gather(fitting)
+        return await self._writer._sort_out(replace(taken, batch=batch), clock.now())
 
     def _decode(self, message: Message) -> Record | None:
         try:
@@ -198,14 +226,28 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]
         except DecodeError as error:
             tenant, _, device = (message.key or b"").decode(errors="replace").partition("/")
             fault = f"partition {message.partition} offset {message.offset}: {error}"
-            self._letters.append(_dead_letter(tenant, device, fault, message.value or b""))
+            self._letters.append(self._dead_letter(tenant, device, fault, message.value or b""))
             return None
 
     def _fits(self, record: Record) -> bool:
         if fault := fault_of(record):
             payload = record.SerializeToString()
-            self._letters.append(_dead_letter(record.tenant, record.device, fault, payload))
+            self._letters.append(self._dead_letter(record.tenant, record.device, fault, payload))
         return fault is None
+
+    def _dead_letter(self, tenant: str, device: str, fault: str, payload: bytes) -> DeadLetter:
+        topic = self._writer._topic
+        metrics.UNUSABLE.labels(topic).inc()
+        log.error("record not usable; the gateway should not have let it pass", device=device, error=fault)
+        return DeadLetter(
+            tenant=tenant,
+            device=device,
+            reason=Reason.MALFORMED,
+            detail=f"Kafka topic {topic}: {fault}",
+            payload=payload[:MOST_PAYLOAD],
+            count=1,
+            at_us=clock.to_us(clock.now()),
+        )
 
     async def _bury(self) -> None:
         """What cannot be used is a dead letter before the offset moves past it."""
@@ -227,7 +269,9 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]
                 some = outcomes[start : start + OUTCOMES_A_RECORD]
                 name = identity(some[0].tenant, some[0].device)
                 await self._writer._producer.send(OUTCOMES, name, Outcomes(outcomes=some).SerializeToString())
-            await self._source.commit({TopicPartition(TELEMETRY, p): end for p, _, end in taken.moves})
+            await self._source.commit(
+                {TopicPartition(self._writer._topic, p): end for p, _, end in taken.moves}
+            )
         except (Unavailable, KafkaError) as error:
             log.warning("outcomes or lag not told", error=repr(error))
 
@@ -238,7 +282,7 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]
         except KafkaError as error:
             raise Unavailable(f"Kafka: {error!r}") from error
         async with transaction(self._writer._pool) as db:
-            stored = await store.read_offsets(db, TELEMETRY)
+            stored = await store.read_offsets(db, self._writer._topic)
             for partition in sorted(assigned):
                 number = partition.partition
                 if number not in stored or stored[number] > last[partition]:
@@ -246,7 +290,9 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]
                         log.error("topic is younger than the database: reading it from its beginning",
                                   partition=number, stored=stored[number], end=last[partition])  # fmt: skip
                     stored[number] = first[partition]
-                    await store.set_offset(db, TELEMETRY, number, first[partition], self._writer._owner)
+                    await store.set_offset(
+                        db, self._writer._topic, number, first[partition], self._writer._owner
+                    )
         for partition in assigned:
             lost = first[partition] - stored[partition.partition]
             if lost > 0:
@@ -256,15 +302,5 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]
         return {partition: stored[partition.partition] for partition in assigned}
 
 
-def _dead_letter(tenant: str, device: str, fault: str, payload: bytes) -> DeadLetter:
-    metrics.UNUSABLE.labels(TELEMETRY).inc()
-    log.error("record not usable; the gateway should not have let it pass", device=device, error=fault)
-    return DeadLetter(
-        tenant=tenant,
-        device=device,
-        reason=Reason.MALFORMED,
-        detail=f"Kafka topic {TELEMETRY}: {fault}",
-        payload=payload[:MOST_PAYLOAD],
-        count=1,
-        at_us=clock.to_us(clock.now()),
-    )
+def _pausing() -> None:
+    metrics.PAUSED.set(1)

@@ -41,6 +41,7 @@ def wanted(telemetry_partitions: int) -> tuple[Topic, ...]:
     week = {"retention.ms": str(7 * DAY_MS)}
     return (
         Topic(topics.TELEMETRY, telemetry_partitions, week),
+        Topic(topics.LATE, telemetry_partitions, week),
         Topic(topics.OUTCOMES, 1, {"retention.ms": str(DAY_MS)}),
         Topic(topics.DEAD_LETTERS, 1, week),
         Topic(topics.AGENT_STATUS, 1, week),

@@ -16,7 +16,7 @@ from overwatt.quantities import BY_NAME, COLUMNS
 from overwatt.reasons import Reason
 from overwatt.v1.telemetry_pb2 import Block, Column, Identity, Outcomes, Record
 from services.ingest.acks import Acks
-from services.ingest.buffer import Buffer, due_in_s
+from services.ingest.buffer import Buffer, Due
 from services.ingest.copy_format import column_sets, encode
 from services.ingest.flush import dirty_hours, known_rows, outcomes, settled_ranges
 from services.ingest.frames import VERDICT, judge, merge
@@ -306,16 +306,22 @@ def test_with_too_many_sets_of_columns_there_is_one_copy_with_nulls() -> None:
     assert rows.all()
 
 
-def due(rows: int, age_s: float, *, is_empty: bool = False) -> float | None:
-    return due_in_s(rows=rows, is_empty=is_empty, age_s=age_s, batch_size=1_000, interval_s=1.0)
+def due(rows: int, age_s: float) -> float:
+    return Due(batch_size=1_000, interval_s=1.0).in_s(rows=rows, age_s=age_s, idle_s=age_s)
 
 
 def test_a_flush_is_due_at_its_size_or_its_age() -> None:
-    assert due(0, 0, is_empty=True) is None
     assert due(1_000, 0) == 0  # P-039
     assert due(999, 0.25) == 0.75  # P-039: not before the timer
     assert due(1, 1.0) == 0  # P-040
     assert due(0, 1.5) == 0
+
+
+def test_late_rows_gather_until_nothing_comes_any_more() -> None:
+    late = Due(batch_size=1_000, interval_s=10.0, quiet_s=1.0)
+    assert late.in_s(rows=1, age_s=5.0, idle_s=0.25) == 0.75
+    assert late.in_s(rows=1, age_s=9.5, idle_s=0.0) == 0.5
+    assert late.in_s(rows=1, age_s=1.0, idle_s=1.0) == 0
 
 
 def test_a_buffer_moves_offsets_on_and_takes_nothing_twice() -> None:

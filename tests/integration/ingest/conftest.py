@@ -90,18 +90,19 @@ class Platform:
                     return bytes(record.value)
         raise AssertionError(f"nothing like it on {name}")
 
-    async def kafka(self, name: str) -> list[Any]:
-        """Everything on a topic with one partition."""
+    async def kafka(self, name: str, partitions: int = 1) -> list[Any]:
+        """Everything on a topic."""
         consumer = AIOKafkaConsumer(bootstrap_servers=self.stack.env()["KAFKA_BOOTSTRAP"])
         await consumer.start()
         try:
-            partition = TopicPartition(name, 0)
-            consumer.assign([partition])
-            await consumer.seek_to_beginning(partition)
-            end = (await consumer.end_offsets([partition]))[partition]
+            places = [TopicPartition(name, number) for number in range(partitions)]
+            consumer.assign(places)
+            await consumer.seek_to_beginning(*places)
+            ends = await consumer.end_offsets(places)
             records: list[Any] = []
-            while await consumer.position(partition) < end:
-                records += (await consumer.getmany(timeout_ms=500)).get(partition, [])
+            while any([await consumer.position(place) < ends[place] for place in places]):
+                for found in (await consumer.getmany(timeout_ms=500)).values():
+                    records += found
             return records
         finally:
             await consumer.stop()
@@ -214,11 +215,11 @@ class Wire:
 class Spool:
     """Keeps samples until they are acknowledged, and sends them again until then: an agent's promise."""
 
-    def __init__(self, wire: Wire, *, epoch: int, batches: int, rows: int) -> None:
+    def __init__(self, wire: Wire, *, epoch: int, batches: int, rows: int, ago_us: int = 0) -> None:
         self._wire = wire
         self._epoch = epoch
         self._rows = rows
-        at = now_us() - batches * rows * 1_000
+        at = now_us() - ago_us - batches * rows * 1_000
         self.waiting = {
             number * rows + 1: a_batch(
                 epoch=epoch,
