@@ -1,7 +1,8 @@
 """Brings the spool's rows to the cloud: live rows at once, the backlog behind them, each until answered.
 
     appended -> on its way -> answered: committed or never wanted  -> deleted from the spool
-                           -> answered: later                      -> waits, then backlog again
+                           -> answered: later                      -> waits, then backlog again;
+                                               too much            -> and the rest of the backlog waits too
                            -> unanswered for too long, or the connection is lost -> backlog again
 
 A cursor walks through the spool, oldest first. Whatever becomes backlog again moves it back.
@@ -18,6 +19,7 @@ from edge_agent.log import Log
 from edge_agent.model import Key, Row
 from edge_agent.spool_thread import Spool
 from edge_agent.window import Window
+from overwatt.reasons import Reason
 from overwatt.v1.telemetry_pb2 import Ack
 
 MOST_WITHHELD: Final = 20_000
@@ -47,6 +49,7 @@ class Sender:
         """rows by batch, with their epoch, as long as they are unanswered"""
         self._flying: set[Key] = set()
         self._withheld: dict[Key, float] = {}
+        self._backlog_after_s = float("-inf")
         self._cursor = START
         self._has_backlog = True
         self._count = 0
@@ -91,7 +94,11 @@ class Sender:
             if refusal.final:
                 done += ranges
             else:
-                self._withhold(ack.epoch, ranges, now_s + max(refusal.retry_after_s, 1))
+                until_s = now_s + max(refusal.retry_after_s, 1)
+                self._withhold(ack.epoch, ranges, until_s)
+                if refusal.reason == Reason.RATE_LIMITED:
+                    # More of the backlog would be refused like this; what room there is is for live rows.
+                    self._backlog_after_s = max(self._backlog_after_s, until_s)
         self._land(ack.epoch, done)
         if done:
             task = asyncio.create_task(self._spool.delete(ack.epoch, done))
@@ -124,12 +131,16 @@ class Sender:
             self._is_connected
             and self._has_backlog
             and len(self._withheld) < MOST_WITHHELD
+            and now_s >= self._backlog_after_s
             and self._window.may_send_backlog(now_s)
         )
 
     def _wait_s(self) -> float:
-        soonest_s = min(self._withheld.values(), default=float("inf")) - self._now()
-        return min(self._window.next_look_s(self._now()), soonest_s)
+        now_s = self._now()
+        soonest_s = min(self._withheld.values(), default=float("inf"))
+        if self._backlog_after_s > now_s:
+            soonest_s = min(soonest_s, self._backlog_after_s)
+        return min(self._window.next_look_s(now_s), soonest_s - now_s)
 
     async def _next_of_backlog(self) -> Packed | None:
         self._has_backlog = False  # said before reading: what comes in meanwhile says otherwise

@@ -13,6 +13,8 @@ class Reason(StrEnum):
 
     PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
     BAD_TOPIC_FORMAT = "BAD_TOPIC_FORMAT"
+    ADDRESS_MISMATCH = "ADDRESS_MISMATCH"
+    """the payload names another tenant, device or site than its topic and the registry"""
     MALFORMED = "MALFORMED"
     """not JSON or protobuf, a wrong type, a missing field"""
     NOT_A_NUMBER = "NOT_A_NUMBER"

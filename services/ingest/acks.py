@@ -6,17 +6,17 @@ An agent gets protobuf, a simple device JSON:
      "retry_after_s": 0}], "server_time": "2026-05-01T12:00:00+00:00"}
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 from google.protobuf.message import DecodeError
 
 from overwatt.reasons import RETRY_AFTER_S, Reason, is_final
 from overwatt.topics import OUTCOMES, PROTOBUF
-from overwatt.v1.telemetry_pb2 import Ack, Outcomes, Range, Refusal
+from overwatt.v1.telemetry_pb2 import Ack, Outcome, Outcomes, Range, Refusal
 from services.ingest import metrics
 from services.ingest.model import Rejected
-from services.ingest.ranges import Ranges
+from services.ingest.ranges import Ranges, joined
 from services.runtime.bus import Record
 from services.runtime.clock import from_us
 from services.runtime.log import get_logger
@@ -26,23 +26,29 @@ log = get_logger(__name__)
 JSON = "application/json"
 
 
-def refusal(reason: Reason, ranges: Ranges) -> Refusal:
-    """As it goes over the wire."""
+def refusal(reason: Reason, ranges: Ranges, retry_after_s: int = 0) -> Refusal:
+    """As it goes over the wire; 0 s: as usual with this reason."""
     return Refusal(
         ranges=[Range(first=first, last=last) for first, last in ranges],
         reason=reason,
         final=is_final(reason),
-        retry_after_s=RETRY_AFTER_S.get(reason, 0),
+        retry_after_s=retry_after_s or RETRY_AFTER_S.get(reason, 0),
     )
 
 
-def ack_of(rejected: Rejected, now_us: int) -> Ack:
-    """What the gateway answers by itself, since the writer never hears of it."""
-    return Ack(
-        epoch=rejected.epoch,
-        refused=[refusal(rejected.reason, rejected.refused)],
-        server_time_us=now_us,
-    )
+def acks_of(rejected: Iterable[Rejected], now_us: int) -> Iterator[Outcome]:
+    """What the gateway answers by itself, since the writer never hears of it.
+
+    One answer a sender and reason, however many messages were refused: a mad one gets no flood back.
+    """
+    groups: dict[tuple[str, str, int, Reason], list[Rejected]] = {}
+    for each in rejected:
+        groups.setdefault((each.tenant, each.device, each.epoch, each.reason), []).append(each)
+    for (tenant, device, epoch, reason), members in groups.items():
+        ranges = joined([span for each in members for span in each.refused])
+        retry_after_s = max(each.retry_after_s for each in members)
+        ack = Ack(epoch=epoch, refused=[refusal(reason, ranges, retry_after_s)], server_time_us=now_us)
+        yield Outcome(tenant=tenant, device=device, ack=ack)
 
 
 def time_of_day(now_us: int) -> Ack:

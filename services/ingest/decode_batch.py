@@ -14,7 +14,7 @@ from overwatt.topics import Address
 from overwatt.v1.telemetry_pb2 import Batch, Block, Record
 from services.ingest.decode_json import METRIC
 from services.ingest.model import AgentBatch, Member, Message, Rejected
-from services.ingest.ranges import LARGEST, Ranges, ranges_of
+from services.ingest.ranges import LARGEST, Ranges, joined, ranges_of
 from services.ingest.registry import Registry
 from services.ingest.standing import standing
 
@@ -36,8 +36,7 @@ def decode_batch(
     if wrong := _wrong_with(batch):
         return _refuse(message, address, Reason.MALFORMED, wrong)
     if problem:
-        seqs = [span for block in batch.blocks for span in _seqs(batch, block)]
-        return _refuse(message, address, *problem, epoch=batch.epoch, refused=_joined(seqs))
+        return _refuse(message, address, *problem, epoch=batch.epoch, refused=_all_seqs(batch))
     assert member
     usable: list[Block] = []
     rejected: list[Rejected] = []
@@ -75,7 +74,14 @@ def decode_batch(
         received_at_us=message.received_at_us,
         blocks=usable,
     )
-    return AgentBatch(member, record.SerializeToString() if usable else b"", tuple(rejected))
+    rows = sum(len(block.ts_us) for block in usable) // 8
+    return AgentBatch(member, record.SerializeToString() if usable else b"", rows, tuple(rejected))
+
+
+def numbers_of(payload: bytes) -> tuple[int, Ranges]:
+    """Epoch and sequence numbers of a batch that was decoded before, to refuse all of it."""
+    batch = Batch.FromString(payload)
+    return batch.epoch, _all_seqs(batch)
 
 
 def _wrong_with(batch: Batch) -> str | None:
@@ -140,14 +146,8 @@ def _seqs(batch: Batch, block: Block) -> Ranges:
     return ranges_of(offsets + np.int64(batch.first_seq))
 
 
-def _joined(spans: Ranges) -> Ranges:
-    joined: Ranges = []
-    for first, last in sorted(spans):
-        if joined and first <= joined[-1][1] + 1:
-            joined[-1] = (joined[-1][0], max(last, joined[-1][1]))
-        else:
-            joined.append((first, last))
-    return joined
+def _all_seqs(batch: Batch) -> Ranges:
+    return joined([span for block in batch.blocks for span in _seqs(batch, block)])
 
 
 def _refuse(

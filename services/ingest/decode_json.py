@@ -25,6 +25,10 @@ class _Wire(msgspec.Struct, gc=False):
     metrics: dict[str, float]
     ts: float | str | None = None
     seq: int | None = None
+    # Needed by nobody: who speaks is known by the topic. Who says so all the same may not contradict it.
+    tenant_id: Any = None
+    device_id: Any = None
+    site_id: Any = None
 
 
 class _Numbered(msgspec.Struct, gc=False):
@@ -51,7 +55,7 @@ def decode(message: Message, member: Member) -> Samples | Rejected:
         if not wires:
             raise _Wrong(Reason.MALFORMED, "an empty list; it must hold at least one sample")
         # Samples without a time of their own are kept apart by a microsecond each.
-        samples = tuple(_sample(wire, message.received_at_us + i) for i, wire in enumerate(wires))
+        samples = tuple(_sample(wire, member, message.received_at_us + i) for i, wire in enumerate(wires))
     except _Wrong as wrong:
         reason, detail = wrong.args
         return Rejected(
@@ -86,7 +90,9 @@ def _loosely(payload: bytes) -> list[_Numbered]:
     return [_Numbered(item["seq"]) for item in items if isinstance(item, dict) and _is_int(item.get("seq"))]
 
 
-def _sample(wire: _Wire, arrived_at_us: int) -> Sample:
+def _sample(wire: _Wire, member: Member, arrived_at_us: int) -> Sample:
+    if wire.tenant_id is not None or wire.device_id is not None or wire.site_id is not None:
+        _check_address(wire, member)
     if not wire.metrics:
         raise _Wrong(Reason.MALFORMED, 'metrics is empty; {"metrics": {"temp_c": 25.5}} would be right')
     if len(wire.metrics) > MOST_METRICS:
@@ -101,6 +107,19 @@ def _sample(wire: _Wire, arrived_at_us: int) -> Sample:
     if wire.seq is not None and not 0 < wire.seq <= LARGEST:
         raise _Wrong(Reason.MALFORMED, f"seq is {wire.seq}; it must be a positive integer below 2^63")
     return Sample(_time_us(wire.ts, arrived_at_us), wire.seq or 0, wire.metrics)
+
+
+def _check_address(wire: _Wire, member: Member) -> None:
+    for field, said, own in (
+        ("tenant_id", wire.tenant_id, member.tenant),
+        ("device_id", wire.device_id, member.device),
+        ("site_id", wire.site_id, member.site),
+    ):
+        if said is not None and said != own and own:
+            raise _Wrong(
+                Reason.ADDRESS_MISMATCH,
+                f"{field} is {repr(said)[:60]}, but this device's is {own!r}; correct it, or leave it out",
+            )
 
 
 def _check_name(name: str) -> None:

@@ -10,6 +10,7 @@ broker.
 """
 
 import asyncio
+import time
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from services.ingest import acks, metrics
 from services.ingest.columns import Columns
 from services.ingest.decode import decode
 from services.ingest.inbox import Inbox
+from services.ingest.limits import Limits
 from services.ingest.model import AgentBatch, Member, Message, Rejected, Said, Samples
 from services.ingest.registry import Registry
 from services.ingest.rejections import Rejections
@@ -47,6 +49,7 @@ class _Bulk:
     arrived: list[Arrived]
     futures: "list[asyncio.Future[object]]" = field(default_factory=list)
     answers: list[tuple[str, str, Ack]] = field(default_factory=list)
+    refused: list[Rejected] = field(default_factory=list)
 
 
 class Gateway:
@@ -59,6 +62,7 @@ class Gateway:
         producer: Producer,
         registry: Registry,
         rejections: Rejections,
+        limits: Limits,
         answer: Callable[[str, str, Ack], None],
         partitions: int,
         workers: int,
@@ -67,6 +71,7 @@ class Gateway:
         self._producer = producer
         self._registry = registry
         self._rejections = rejections
+        self._limits = limits
         self._answer = answer
         self._partitions = partitions
         self._inboxes = [Inbox[Arrived]() for _ in range(workers)]
@@ -103,6 +108,8 @@ class Gateway:
             shares: list[list[Arrived]] = [[] for _ in self._inboxes]
             for arrived in await self._source.take():
                 shares[_worker_of(arrived.message.topic, len(shares))].append(arrived)
+            if self._source.is_full:
+                self._limits.is_behind(time.monotonic())
             for inbox, share in zip(self._inboxes, shares, strict=True):
                 if share:
                     inbox.put(share)
@@ -116,15 +123,19 @@ class Gateway:
     async def _forward(self, bulk: _Bulk) -> None:
         """Decode and hand over to Kafka, in order."""
         columns: dict[int, Columns] = {}
+        now_s = time.monotonic()
         for message, _ in bulk.arrived:
             rejected: Iterable[Rejected] = ()
-            match meaning := decode(message, self._registry):
+            meaning = decode(message, self._registry)
+            if not isinstance(meaning, Rejected):
+                meaning = self._limits.check(message, meaning, now_s) or meaning
+            match meaning:
                 case Samples(member, samples):
                     partition = topics.partition_of(member.tenant, member.device, self._partitions)
                     rows = columns.setdefault(partition, Columns(message.received_at_us))
                     for sample in samples:
                         rows.add(member, sample)
-                case AgentBatch(member, record, rejected):
+                case AgentBatch(member, record, _, rejected):
                     if record:
                         await self._record(bulk, member, record)
                 case Said(member, kafka_topic, value):
@@ -154,7 +165,7 @@ class Gateway:
         for letter in self._rejections.letters(rejected, now_us):
             bulk.futures.append(await self._hand_over_letter(letter))
         if rejected.refused:
-            bulk.answers.append((rejected.tenant, rejected.device, acks.ack_of(rejected, now_us)))
+            bulk.refused.append(rejected)
 
     async def _finish(self, bulk: _Bulk) -> None:
         """When Kafka has all of it: acknowledge, and answer what was refused."""
@@ -164,6 +175,8 @@ class Gateway:
         self._source.settle(bulk.arrived)
         for tenant, device, ack in bulk.answers:
             self._answer(tenant, device, ack)
+        for outcome in acks.acks_of(bulk.refused, clock.to_us(clock.now())):
+            self._answer(outcome.tenant, outcome.device, outcome.ack)
 
     async def _count(self) -> None:
         while True:

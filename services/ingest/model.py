@@ -14,6 +14,7 @@ class Member:
     device: str
     key: int
     state: str = "active"
+    site: str = ""
     box: str = ""
     type: str = ""
     assets: frozenset[str] = frozenset()
@@ -67,6 +68,8 @@ class Rejected:
     """0: of a simple device"""
     refused: Ranges = field(default_factory=list)
     """Sequence numbers that the sender hears about."""
+    retry_after_s: int = 0
+    """0: as usual with this reason"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,8 @@ class AgentBatch:
     member: Member
     record: bytes
     """empty: nothing is usable"""
+    rows: int
+    """in the record"""
     rejected: tuple[Rejected, ...] = ()
 
 

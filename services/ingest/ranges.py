@@ -42,6 +42,17 @@ def ranges_by_owner(owner: npt.NDArray[np.int32], numbers: Ints) -> dict[int, Ra
     return found
 
 
+def joined(spans: Ranges) -> Ranges:
+    """The same numbers in as few ranges as possible, sorted."""
+    found: Ranges = []
+    for first, last in sorted(spans):
+        if found and first <= found[-1][1] + 1:
+            found[-1] = (found[-1][0], max(last, found[-1][1]))
+        else:
+            found.append((first, last))
+    return found
+
+
 def contains(ranges: Ranges, numbers: Ints) -> Bools:
     """Which of the numbers lie in the ranges, which are sorted and apart."""
     if not ranges:

@@ -73,6 +73,7 @@ def member_of(device: Device) -> Member:
         device=device.device,
         key=device.device_key,
         state=intern(device.state or "active"),
+        site=intern(device.site),
         box=intern(device.box),
         type=intern(device.type),
         assets=frozenset(device.assets),

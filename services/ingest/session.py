@@ -4,6 +4,7 @@ The broker then sends again what was not acknowledged, so starting over loses no
 """
 
 import asyncio
+import time
 from typing import Final
 
 from overwatt import topics
@@ -12,6 +13,7 @@ from services.ingest.acks import Acks
 from services.ingest.commands import Commands
 from services.ingest.configs import Configs
 from services.ingest.gateway import Gateway
+from services.ingest.limits import Limits
 from services.ingest.model import Member
 from services.ingest.registry import Registry
 from services.ingest.rejections import Rejections
@@ -36,6 +38,7 @@ class Sessions:
         self.registry = Registry()
         self.registry_loaded = asyncio.Event()
         self._rejections = Rejections()
+        self._limits = Limits(settings)
         self._source: MqttSource | None = None
         self._gateway: Gateway | None = None
         self._configs: Configs | None = None
@@ -96,12 +99,14 @@ class Sessions:
             producer=bus,
             registry=self.registry,
             rejections=self._rejections,
+            limits=self._limits,
             answer=answer,
             partitions=partitions,
             workers=settings.ingest_worker_count,
         )
         configs = Configs(self.registry, publish_config, forget_status)
         source.on_connected(configs.publish_all)
+        source.on_connected(lambda: self._limits.is_behind(time.monotonic()))
         self._source, self._gateway, self._configs = source, gateway, configs
         try:
             async with connected(source), asyncio.TaskGroup() as group:

@@ -28,6 +28,17 @@ class Settings(RuntimeSettings):
     ingest_queue_size: int = Field(default=10_000, ge=1)
     """P-045: messages taken and not yet safe in Kafka; then the broker keeps the rest."""
 
+    # Of each gateway; 0 is no limit. A burst is what may come at once after silence.
+    ingest_device_rate: float = Field(default=10.0, ge=0)
+    """U-P05: messages a second of a simple device; what is beyond is rejected."""
+    ingest_device_burst: float = Field(default=50.0, ge=1)
+    ingest_agent_rate: float = Field(default=2_000.0, ge=0)
+    """Samples a second of an agent; what is beyond is to come later."""
+    ingest_agent_burst: float = Field(default=20_000.0, ge=1)
+    ingest_tenant_rate: float = Field(default=200_000.0, ge=0)
+    """Of all agents of a tenant (samples), and of all its simple devices (messages)."""
+    ingest_tenant_burst: float = Field(default=400_000.0, ge=1)
+
     timescale_batch_size: int = Field(default=1_000, ge=1, le=1_000_000)
     """P-039: samples that make a flush."""
     timescale_flush_interval_ms: int = Field(default=1_000, ge=1, le=60_000)

@@ -122,6 +122,11 @@ class MqttSource:
         if not self.is_connected:
             raise Unavailable(f"no MQTT connection to {self._where}")
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the broker may send no more, and so may keep messages back."""
+        return self._open >= self._limit
+
     async def take(self) -> list[Arrived]:
         """Wait, then everything that has arrived."""
         await self._arrival.wait()

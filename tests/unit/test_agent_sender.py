@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.batch import MAX_ROWS
 from edge_agent.model import Reading, Sample, Stamp
 from edge_agent.sender import Sender
 from edge_agent.spool import SpoolFile
@@ -131,6 +132,29 @@ async def test_what_is_refused_for_now_waits_as_long_as_it_was_told(rig: Rig) ->
 
     await until(lambda: len(rig.batches) == 2)
     assert [each.seq for each in samples_of(rig.batches[1])] == [1, 2, 3]
+
+
+async def test_told_that_it_was_too_much_the_whole_backlog_waits_and_live_rows_do_not(rig: Rig) -> None:
+    await rig.add(6 * MAX_ROWS)
+    rig.sender.connected()
+    await rig.has_sent(BACKLOG_BATCHES)
+    refused = rig.batches[0]
+    rig.refuse_later(refused, 7)
+    for batch in rig.batches[1:]:
+        rig.commit(batch)
+
+    await asyncio.sleep(0.05)
+    await rig.add(2)
+    await rig.has_sent(BACKLOG_BATCHES + 1)
+    rig.now_s = 6.9
+    rig.sender.connected()
+    await asyncio.sleep(0.05)
+    assert [len(samples_of(batch)) for batch in rig.batches[BACKLOG_BATCHES:]] == [2]
+    rig.now_s = 7.1
+    rig.sender.connected()
+
+    await rig.has_sent(BACKLOG_BATCHES + 4)
+    assert rig.batches[BACKLOG_BATCHES + 1] == refused
 
 
 async def test_what_was_on_its_way_when_the_connection_broke_is_sent_again(rig: Rig) -> None:

@@ -25,7 +25,7 @@ AGENT = "devices/tenant-a/site-1/telemetry"
 def a_registry() -> Registry:
     registry = Registry()
     members = (
-        Member("tenant-a", "sensor-001", 1),
+        Member("tenant-a", "sensor-001", 1, site="site-1"),
         Member("tenant-a", "site-1", 2, type="agent", assets=frozenset({"bat-1", "bat-2", "ghost"})),
         Member("tenant-a", "bat-1", 3),
         Member("tenant-a", "bat-2", 4, state="disabled"),
@@ -135,6 +135,29 @@ def test_what_is_wrong_is_named(payload: str, reason: Reason, named: str) -> Non
     assert rejected.reason == reason
     assert named in rejected.detail
     assert (rejected.tenant, rejected.device) == ("tenant-a", "sensor-001")
+
+
+@pytest.mark.parametrize(
+    ("claim", "named"),
+    [
+        ({"tenant_id": "tenant-b"}, "tenant_id is 'tenant-b'"),  # TENANT_MISMATCH_TOPIC_VS_PAYLOAD
+        ({"site_id": "site-2"}, "'site-1'"),  # SITE_MISMATCH_REGISTRY_VS_PAYLOAD
+        ({"device_id": {"id": "sensor-001"}}, "device_id"),
+    ],
+)
+def test_a_payload_may_not_contradict_its_topic_or_the_registry(claim: Any, named: str) -> None:  # U-P05
+    rejected = refused([{"metrics": {"a": 1}, "seq": 4}, {"metrics": {"a": 1}, "seq": 5} | claim])
+
+    assert (rejected.reason, rejected.refused) == (Reason.ADDRESS_MISMATCH, [(4, 4), (5, 5)])
+    assert named in rejected.detail
+
+
+def test_a_payload_needs_no_address_and_a_right_one_does_no_harm() -> None:
+    # MISSING_SITE_ID of U-P05 cannot happen: the site stands in the registry.
+    address = {"tenant_id": "tenant-a", "device_id": "sensor-001", "site_id": "site-1"}
+
+    assert isinstance(said({"metrics": {"a": 1}}), Samples)
+    assert isinstance(said({"metrics": {"a": 1}} | address), Samples)
 
 
 def test_a_sample_has_at_most_64_metrics() -> None:
