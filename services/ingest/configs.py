@@ -14,7 +14,7 @@ from services.ingest.registry import Registry
 from services.runtime import clock
 
 AT_ONCE: Final = 100
-"""More only make paho slow: it looks through all that are on their way at every acknowledgement."""
+"""More would only wait in memory, before acknowledgements."""
 
 
 class Configs:

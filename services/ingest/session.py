@@ -14,11 +14,12 @@ from services.ingest.commands import Commands
 from services.ingest.configs import Configs
 from services.ingest.gateway import Gateway
 from services.ingest.limits import Limits
+from services.ingest.link import Tls
 from services.ingest.model import Member
 from services.ingest.registry import Registry
 from services.ingest.rejections import Rejections
 from services.ingest.settings import Settings
-from services.ingest.source import MqttSource, Tls, connected
+from services.ingest.source import MqttSource, connected
 from services.runtime.bus import Producer, consume, producer
 from services.runtime.errors import Unavailable
 from services.runtime.log import get_logger

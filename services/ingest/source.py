@@ -1,51 +1,44 @@
-"""MQTT: takes messages in bulk, acknowledges them when told to, publishes. All of paho stands here.
+"""MQTT: takes messages in bulk, acknowledges them when told to, publishes.
 
-paho has a thread of its own. It appends to a list and wakes the event loop once for whatever has gathered.
-The broker sends at most `receive_maximum` unacknowledged QoS 1 messages and keeps the rest; QoS 0 messages
-beyond it, which promise nothing, are dropped and counted.
+A reader of our own on the event loop: paho costs 200 µs a message, most of it for what we do not need, and
+a thread that shares the interpreter with ours. The broker sends at most `receive_maximum` unacknowledged
+QoS 1 messages and keeps the rest; QoS 0 messages beyond it, which promise nothing, are dropped and counted.
 """
 
 import asyncio
-import socket
-import ssl
-import threading
+import random
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final, NamedTuple
+from socket import socket
+from typing import Final, NamedTuple
 
-import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
-from paho.mqtt.subscribeoptions import SubscribeOptions
-
-from services.ingest import metrics
+from services.ingest import metrics, mqtt_packets
+from services.ingest.link import Link, Tls, open_socket
 from services.ingest.model import Message
+from services.ingest.mqtt_packets import DUPLICATE, FAILURE
 from services.ingest.receipts import Receipt, Receipts
 from services.runtime.errors import Unavailable
 from services.runtime.log import get_logger
+from services.runtime.retry import Backoff
+from services.runtime.waiting import happens
 
 log = get_logger(__name__)
 
 FOREVER: Final = 0xFFFFFFFF
 """Session expiry: the broker keeps what comes while we are away."""
 KEEPALIVE_S: Final = 15
+PING_S: Final = 5.0
 MOST_OUT: Final = 1_000
 """Of our own QoS 1 messages on their way to the broker."""
-ARRIVAL_S: Final = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """Files of a mutual TLS connection."""
-
-    ca: Path
-    certificate: Path
-    key: Path
+RECONNECT: Final = Backoff(first_s=1.0, longest_s=5.0)
+SUBSCRIPTIONS: Final = [
+    # Statuses are retained: each connect hears them again. Telemetry that somebody retained is old.
+    (f"devices/+/+/{channel}", 1 | retain_handling << 4)
+    for channel, retain_handling in (("telemetry", 2), ("reply", 2), ("event", 2), ("status", 0))
+]
 
 
 class Arrived(NamedTuple):
@@ -55,11 +48,21 @@ class Arrived(NamedTuple):
     receipt: Receipt | None
 
 
-class _Raw(NamedTuple):
-    connection: int
-    mid: int
-    qos: int
-    message: Message
+@dataclass(slots=True)
+class _Out:
+    """A QoS 1 message of ours until the broker has it."""
+
+    topic: str
+    payload: bytes
+    content_type: str
+    retain: bool
+    mid: int = 0
+    is_there: bool = False
+
+    def packet(self) -> bytes:
+        return mqtt_packets.publish(
+            self.topic, self.payload, mid=self.mid, retain=self.retain, content_type=self.content_type
+        )
 
 
 class MqttSource:
@@ -69,53 +72,40 @@ class MqttSource:
         self, *, client_id: str, host: str, port: int, receive_maximum: int, tls: Tls | None = None
     ) -> None:
         self._where = f"{host}:{port}"
-        self._host, self._port = host, port
+        self._client_id, self._host, self._port, self._tls = client_id, host, port, tls
         self._limit = receive_maximum
-        self._loop = asyncio.get_running_loop()
-        self._lock = threading.Lock()
-        self._connection = 0
-        self._inbox: list[_Raw] = []
+        self._task: asyncio.Task[None] | None = None
+        self._link: Link | None = None
+        self._inbox: list[Arrived] = []
         self._arrival = asyncio.Event()
         self._ring = Receipts(0)
         self._open = 0
-        self._last: paho.MQTTMessageInfo | None = None
+        self._on_the_way: dict[int, _Out] = {}
+        self._queued: deque[_Out] = deque()
+        self._window = MOST_OUT
+        self._mid = 0
+        self._last: _Out | None = None
+        self._news = asyncio.Event()
+        self._gone = asyncio.Event()
         self._on_connected: list[Callable[[], None]] = []
         self.is_connected = False
 
-        client = paho.Client(CallbackAPIVersion.VERSION2, client_id, protocol=paho.MQTTv5, manual_ack=True)
-        client.username = client_id
-        client.max_inflight_messages = MOST_OUT
-        client.reconnect_delay_set(1, 5)
-        client.on_connect = self._connected
-        client.on_disconnect = self._disconnected
-        client.on_message = self._arrived
-        if tls:
-            context = ssl.create_default_context(cafile=str(tls.ca))
-            client.tls_set_context(context)
-            # At each connect: a certificate that was renewed meanwhile is the one that counts.
-            client.on_pre_connect = lambda *_: context.load_cert_chain(tls.certificate, tls.key)
-            context.load_cert_chain(tls.certificate, tls.key)
-        self._client = client
-
     def on_connected(self, call: Callable[[], None]) -> None:
-        """Call in the event loop after every connect."""
+        """Call after every connect."""
         self._on_connected.append(call)
 
     def start(self) -> None:
         """Connect, now and again for ever."""
-        properties = _made(PacketTypes.CONNECT)
-        properties.SessionExpiryInterval = FOREVER
-        properties.ReceiveMaximum = self._limit
-        self._client.connect_async(
-            self._host, self._port, KEEPALIVE_S, clean_start=False, properties=properties
-        )
-        self._client.loop_start()
+        self._task = asyncio.create_task(self._stay_connected(), name="mqtt")
 
     async def stop(self) -> None:
         """Leave; the broker keeps the session and what is not acknowledged."""
-        self._client.disconnect()
-        await asyncio.to_thread(self._client.loop_stop)
-        metrics.CONNECTED.set(0)
+        if self._link:
+            self._link.write(mqtt_packets.DISCONNECT_PACKET)
+            await self._link.flushed(1.0)
+        if self._task:
+            self._task.cancel()
+            await asyncio.wait([self._task])
 
     async def check(self) -> None:
         """Readiness."""
@@ -131,77 +121,173 @@ class MqttSource:
         """Wait, then everything that has arrived."""
         await self._arrival.wait()
         self._arrival.clear()
-        with self._lock:
-            raws, self._inbox = self._inbox, []
-        arrived = [Arrived(raw.message, self._receipt(raw)) for raw in raws]
-        self._count(len(raws))
+        arrived, self._inbox = self._inbox, []
+        self._count(len(arrived))
         return arrived
 
     def settle(self, arrived: list[Arrived]) -> None:
         """These are safe: acknowledge what may be acknowledged, in order, on its own connection."""
-        for receipt in (each.receipt for each in arrived):
-            if receipt and (mids := receipt.ring.settle(receipt)):
-                self._acknowledge(receipt.ring.connection, mids)
+        mids: list[int] = []
+        for _, receipt in arrived:
+            if receipt:
+                ready = receipt.ring.settle(receipt)
+                if receipt.ring is self._ring and self.is_connected:
+                    mids += ready
+                else:
+                    metrics.STALE_ACKS.inc(len(ready))
+        if mids and self._link:
+            self._link.write(mqtt_packets.pubacks(mids))
         self._count(-len(arrived))
 
     def put_again(self, message: Message) -> None:
         """As if it had just arrived; there is nothing to acknowledge."""
-        with self._lock:
-            self._inbox.append(_Raw(self._connection, 0, 0, message))
+        self._inbox.append(Arrived(message, None))
         self._arrival.set()
 
-    def publish(
-        self, topic: str, payload: bytes, *, content_type: str = "", retain: bool = False, qos: int = 1
-    ) -> bool:
-        """Hand over to paho; False without a connection, when nothing is kept."""
+    def publish(self, topic: str, payload: bytes, *, content_type: str = "", retain: bool = False) -> bool:
+        """Send with QoS 1, over reconnects too; False without a connection, when nothing is kept."""
         if not self.is_connected:
             return False
-        self._last = self._client.publish(
-            topic, payload, qos=qos, retain=retain, properties=_properties(content_type)
-        )
+        self._last = _Out(topic, payload, content_type, retain)
+        self._queued.append(self._last)
+        self._send_queued()
         return True
 
     async def arrived(self) -> None:
         """Wait until the broker has what was published last, or the connection does not live."""
-        with suppress(RuntimeError, ValueError):
-            while self._last and self.is_connected and not self._last.is_published():
-                await asyncio.to_thread(self._last.wait_for_publish, ARRIVAL_S)
+        last = self._last
+        while last and not last.is_there and self.is_connected:
+            self._news.clear()
+            await self._news.wait()
 
     async def publish_now(
         self, topic: str, payload: bytes, *, content_type: str, expiry_s: int, within_s: float
     ) -> None:
         """QoS 0; returns when the bytes are on the socket. Else drops the connection unsent: Unavailable."""
-        if not self.is_connected:
+        link = self._link
+        if not (link and self.is_connected):
             raise Unavailable(f"no MQTT connection to {self._where}")
-        info = self._client.publish(topic, payload, qos=0, properties=_properties(content_type, expiry_s))
-        with suppress(RuntimeError, ValueError):
-            await asyncio.to_thread(info.wait_for_publish, within_s)
-        if info.rc != paho.MQTT_ERR_SUCCESS or not info.is_published():
-            self._drop()
+        link.write(mqtt_packets.publish(topic, payload, content_type=content_type, expiry_s=expiry_s))
+        if not await link.flushed(within_s):
+            link.end(f"{topic} could not be sent")
             raise Unavailable(f"MQTT: {topic} was not on the socket within {within_s:g} s")
 
-    def _drop(self) -> None:
-        # The thread finds the socket shut, forgets what was queued with QoS 0, and connects anew.
-        found = self._client.socket()
-        if isinstance(found, socket.socket):
-            with suppress(OSError):
-                # Not SSLSocket.shutdown: it forgets its TLS first, and the thread would write in clear.
-                socket.socket.shutdown(found, socket.SHUT_RDWR)
+    async def _stay_connected(self) -> None:
+        attempt = 0
+        while True:
+            try:
+                connection = await self._connect()
+            except OSError as error:
+                log.warning("MQTT broker not reached", broker=self._where, error=str(error))
+            else:
+                if await self._converse(connection):
+                    attempt = 0
+            await asyncio.sleep(RECONNECT.delay_s(attempt, random.random()))
+            attempt += 1
 
-    def _receipt(self, raw: _Raw) -> Receipt | None:
-        if raw.qos == 0:
-            return None
-        if raw.connection != self._ring.connection:
-            self._ring = Receipts(raw.connection)
-        return self._ring.add(raw.mid)
+    async def _connect(self) -> socket:
+        opening = asyncio.ensure_future(asyncio.to_thread(open_socket, self._host, self._port, self._tls))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close)
+            raise
 
-    def _acknowledge(self, connection: int, mids: list[int]) -> None:
-        with self._lock:
-            if connection != self._connection:
-                metrics.STALE_ACKS.inc(len(mids))
-                return
-            for mid in mids:
-                self._client.ack(mid, 1)
+    async def _converse(self, connection: socket) -> bool:
+        """Until the connection ends; whether the broker had accepted it."""
+        self._gone.clear()
+        link = self._link = Link(connection, on_packet=self._packet, on_end=self._ended)
+        link.write(
+            mqtt_packets.connect(
+                self._client_id,
+                username=self._client_id,
+                keepalive_s=KEEPALIVE_S,
+                clean_start=False,
+                session_expiry_s=FOREVER,
+                receive_maximum=self._limit,
+            )
+        )
+        connections = self._ring.connection
+        try:
+            while not await happens(self._gone, PING_S):
+                if not self.is_connected or link.silent_s() > KEEPALIVE_S:
+                    link.end("the broker does not answer")
+                link.write(mqtt_packets.PINGREQ_PACKET)
+        finally:
+            link.end("the gateway ends")
+        return self._ring.connection > connections
+
+    def _ended(self, reason: str) -> None:
+        self._link, self.is_connected = None, False
+        metrics.CONNECTED.set(0)
+        self._news.set()
+        self._gone.set()
+        log.warning("MQTT disconnected", broker=self._where, reason=reason)
+
+    def _packet(self, first: int, body: bytes) -> None:
+        kind = first & 0xF0
+        if kind == mqtt_packets.PUBLISH:
+            self._message(first, body)
+        elif kind == mqtt_packets.PUBACK:
+            self._acknowledged(*mqtt_packets.read_puback(body))
+        elif kind == mqtt_packets.CONNACK:
+            self._connected(mqtt_packets.read_connack(body))
+        elif kind == mqtt_packets.SUBACK:
+            refused = [reason for reason in mqtt_packets.read_suback(body) if reason >= FAILURE]
+            if refused:
+                log.error("MQTT broker refused a subscription", broker=self._where, reasons=refused)
+        elif kind == mqtt_packets.DISCONNECT and self._link:
+            self._link.end(f"the broker says reason 0x{body[0] if body else 0:02x}")
+
+    def _message(self, first: int, body: bytes) -> None:
+        topic, payload, content_type, qos, mid = mqtt_packets.read_publish(first, body)
+        if qos == 0 and self._open + len(self._inbox) >= self._limit:
+            metrics.MESSAGES.labels("dropped").inc()
+            return
+        message = Message(topic, payload, content_type, time.time_ns() // 1_000)
+        self._inbox.append(Arrived(message, self._ring.add(mid) if qos else None))
+        self._arrival.set()
+
+    def _connected(self, answer: mqtt_packets.Connected) -> None:
+        assert self._link
+        if answer.reason >= FAILURE:
+            log.error("MQTT broker refused the connection", broker=self._where, reason=answer.reason)
+            self._link.end(f"refused with reason 0x{answer.reason:02x}")
+            return
+        self._ring = Receipts(self._ring.connection + 1)
+        self._window = min(MOST_OUT, answer.receive_maximum)
+        self._link.write(mqtt_packets.subscribe(self._next_mid(), SUBSCRIPTIONS))
+        for out in self._on_the_way.values():
+            packet = out.packet()
+            again = DUPLICATE if answer.session_present else 0
+            self._link.write(bytes([packet[0] | again]) + packet[1:])
+        self.is_connected = True
+        metrics.CONNECTED.set(1)
+        log.info("MQTT connected", broker=self._where, session_present=answer.session_present)
+        self._send_queued()
+        for call in self._on_connected:
+            call()
+
+    def _acknowledged(self, mid: int, reason: int) -> None:
+        if out := self._on_the_way.pop(mid, None):
+            out.is_there = True
+            if reason >= FAILURE:
+                log.warning("MQTT broker refused a message", topic=out.topic, reason=reason)
+            self._news.set()
+            self._send_queued()
+
+    def _send_queued(self) -> None:
+        while self._link and self._queued and len(self._on_the_way) < self._window:
+            out = self._queued.popleft()
+            out.mid = self._next_mid()
+            self._on_the_way[out.mid] = out
+            self._link.write(out.packet())
+
+    def _next_mid(self) -> int:
+        self._mid = self._mid % 65_535 + 1
+        while self._mid in self._on_the_way:
+            self._mid = self._mid % 65_535 + 1
+        return self._mid
 
     def _count(self, change: int) -> None:
         before, self._open = self._open, self._open + change
@@ -213,54 +299,10 @@ class MqttSource:
         elif self._open < self._limit <= before:
             metrics.PAUSED.set(0)
 
-    # Below: paho's thread.
 
-    def _connected(
-        self, client: paho.Client, userdata: Any, flags: paho.ConnectFlags, reason: ReasonCode, _: Any
-    ) -> None:
-        if reason.is_failure:
-            log.error("MQTT broker refused the connection", broker=self._where, reason=str(reason))
-            return
-        with self._lock:
-            self._connection += 1
-        # Statuses are retained: each connect hears them again. Telemetry that somebody retained is old.
-        client.subscribe(
-            [
-                (f"devices/+/+/{channel}", SubscribeOptions(qos=1, retainHandling=handling))
-                for channel, handling in (("telemetry", 2), ("reply", 2), ("event", 2), ("status", 0))
-            ]
-        )
-        log.info("MQTT connected", broker=self._where, session_present=flags.session_present)
-        self._in_loop(self._tell_connected)
-
-    def _disconnected(self, client: paho.Client, userdata: Any, flags: Any, reason: Any, _: Any) -> None:
-        with self._lock:
-            self._connection += 1
-        self.is_connected = False
-        metrics.CONNECTED.set(0)
-        log.warning("MQTT disconnected", broker=self._where, reason=str(reason))
-
-    def _arrived(self, client: paho.Client, userdata: Any, packet: paho.MQTTMessage) -> None:
-        if packet.qos == 0 and self._open + len(self._inbox) >= self._limit:
-            metrics.MESSAGES.labels("dropped").inc()
-            return
-        content_type = getattr(packet.properties, "ContentType", "")
-        message = Message(packet.topic, bytes(packet.payload), content_type, time.time_ns() // 1_000)
-        with self._lock:
-            was_empty = not self._inbox
-            self._inbox.append(_Raw(self._connection, packet.mid, packet.qos, message))
-        if was_empty:
-            self._in_loop(self._arrival.set)
-
-    def _in_loop(self, call: Callable[[], None]) -> None:
-        with suppress(RuntimeError):  # the loop is closed: the process ends
-            self._loop.call_soon_threadsafe(call)
-
-    def _tell_connected(self) -> None:
-        self.is_connected = True
-        metrics.CONNECTED.set(1)
-        for call in self._on_connected:
-            call()
+def _close(opening: "asyncio.Task[socket]") -> None:
+    if not opening.exception():
+        opening.result().close()
 
 
 @asynccontextmanager
@@ -271,18 +313,3 @@ async def connected(source: MqttSource) -> AsyncIterator[MqttSource]:
         yield source
     finally:
         await source.stop()
-
-
-def _properties(content_type: str, expiry_s: int = 0) -> Properties | None:
-    if not content_type and not expiry_s:
-        return None
-    properties = _made(PacketTypes.PUBLISH)
-    if content_type:
-        properties.ContentType = content_type
-    if expiry_s:
-        properties.MessageExpiryInterval = expiry_s
-    return properties
-
-
-def _made(packet: int) -> Properties:
-    return Properties(packet)  # type: ignore[no-untyped-call]

@@ -5,7 +5,6 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from paho.mqtt.client import MQTTMessage
 
 from overwatt.reasons import Reason
 from overwatt.topics import PROTOBUF
@@ -17,13 +16,11 @@ from services.ingest.commands import refusal
 from services.ingest.configs import Configs
 from services.ingest.gather import gather
 from services.ingest.inbox import Inbox
-from services.ingest.metrics import MESSAGES
 from services.ingest.model import Member, Rejected, Sample
 from services.ingest.receipts import Receipts
 from services.ingest.registry import Registry
 from services.ingest.rejections import Rejections
 from services.ingest.settings import Settings
-from services.ingest.source import MqttSource
 from services.ingest.store import Mode
 
 MINUTE_US = 60_000_000
@@ -42,45 +39,6 @@ def test_acknowledgements_leave_in_the_order_in_which_messages_came(order: list[
 
     assert sent == list(range(100, 108))
     assert len(ring) == 0
-
-
-async def test_an_acknowledgement_of_an_earlier_connection_is_not_sent() -> None:
-    source = MqttSource(client_id="svc-ingest-0", host="127.0.0.1", port=1, receive_maximum=10)
-    sent: list[int] = []
-    source._client.ack = lambda mid, qos: sent.append(mid)  # type: ignore[assignment,return-value,func-returns-value]
-    source._connection = 1
-    for mid in (1, 2):
-        source._arrived(source._client, None, a_packet(mid))
-    one, two = await source.take()
-
-    source.settle([one])
-    source._disconnected(source._client, None, None, "gone", None)
-    source._connection += 1  # connected again: the packet ids start from 1
-    source._arrived(source._client, None, a_packet(1))
-    [again] = await source.take()
-    source.settle([two])
-    assert sent == [1]
-
-    source.settle([again])
-    assert sent == [1, 1]
-
-
-async def test_qos_0_beyond_the_queue_is_dropped_and_counted() -> None:  # P-045
-    source = MqttSource(client_id="svc-ingest-0", host="127.0.0.1", port=1, receive_maximum=3)
-    before = MESSAGES.labels("dropped")._value.get()
-
-    for mid in range(5):
-        source._arrived(source._client, None, a_packet(mid, qos=0))
-
-    assert len(await source.take()) == 3
-    assert MESSAGES.labels("dropped")._value.get() == before + 2
-
-
-def a_packet(mid: int, qos: int = 1) -> MQTTMessage:
-    packet = MQTTMessage(mid, b"devices/t/d/telemetry")
-    packet.qos = qos
-    packet.payload = b"{}"
-    return packet
 
 
 def a_rejected(device: str = "d", reason: Reason = Reason.MALFORMED) -> Rejected:
