@@ -38,8 +38,8 @@ from overwatt.v1.telemetry_pb2 import Ack
 
 ALIVE_EVERY_S: Final = 30.0
 LOOK_AT_CLOCK_EVERY_S: Final = 10.0
-MOST_LATE_US: Final = 1_000_000
-"""Of a command on its way: so nothing is begun more than a second after the flip that it knew nothing of."""
+MOST_LATE_US: Final = 800_000
+"""Of a command on its way: so nothing is written more than a second after a flip that it knew nothing of."""
 MOST_KEPT_WORDS: Final = 200
 """Replies and events that wait for a connection."""
 
@@ -134,6 +134,7 @@ class Agent:
 
     def connected(self) -> None:
         """The registration first, then what was left unsaid, then samples."""
+        self._lateness.forget()
         self._start(self._register())
 
     def disconnected(self) -> None:
@@ -144,6 +145,7 @@ class Agent:
             match channel:
                 case "ack":
                     ack = Ack.FromString(payload)
+                    self._lateness.answered(ack.asked_us, ack.server_time_us)
                     self._hear_time(ack.server_time_us)
                     self._sender.answered(ack)
                 case "config":
@@ -157,16 +159,16 @@ class Agent:
             log.error("message not understood", channel=channel, bytes=len(payload), error=str(error))
 
     def _take(self, command: Command) -> None:
-        """A command, unless it was held up on its way: the mode may have changed since it was stamped."""
-        late_us = 0.0
-        if stamped_at_us := command.stamped_at_us:
-            wall_us = self._clock.now_us() if self._clock.is_trusted else None
-            late_us = self._lateness.of(stamped_at_us, monotonic_us(), wall_us)
-            self._lateness.heard(stamped_at_us, monotonic_us())
+        """A command, unless it may have been held up: since it was stamped the mode may have changed."""
+        now_us = monotonic_us()
+        late_us = self._lateness.of(command.stamped_at_us, now_us)
         if late_us <= MOST_LATE_US:
             self._dispatcher.take(command)
-        else:  # no answer, so it is sent again, under a new stamp, until it expires
-            log.warning("command held up", command=command.id, late_s=late_us / 1e6)
+            return
+        # No answer, so it is sent again, under a new stamp, until it expires. By then we know the time.
+        log.warning("command held up", command=command.id, late_s=late_us / 1e6)
+        if self._lateness.may_ask(now_us):
+            self._start(self._tell_status())
 
     def _obey(self, config: Config) -> None:
         self._interval_s = config.telemetry_interval_ms / 1000 or self._settings.telemetry_interval_s
@@ -194,8 +196,6 @@ class Agent:
         self._answer(Reply(state=Reply.ERASED))
 
     def _hear_time(self, server_us: int) -> None:
-        if server_us:
-            self._lateness.heard(server_us, monotonic_us())
         if server_us and not self._clock.is_trusted and self._clock.hear_server(server_us):
             self._start(self._date())
 
@@ -207,6 +207,7 @@ class Agent:
             self._settings,
             boot_id=self._boot_id,
             at_us=self._clock.now_us(),
+            asked_us=self._lateness.ask(monotonic_us()),
             mode=self._dispatcher.mode,
             spool=state,
         )
@@ -229,24 +230,29 @@ class Agent:
     async def _say_alive(self) -> None:
         while True:
             await asyncio.sleep(ALIVE_EVERY_S)
-            state = await self._spool.state()
-            log.info(
-                "alive",
-                connected=self._uplink.is_connected,
-                spool_rows=state.rows,
-                spool_bytes=state.bytes,
-                evicted_rows=state.evicted_rows,
-                online=sum(device.is_online for device in self._devices.values()),
-                clock_trusted=self._clock.is_trusted,
-            )
-            word = messages.alive(
-                self._settings,
-                boot_id=self._boot_id,
-                at_us=self._clock.now_us(),
-                mode=self._dispatcher.mode,
-                spool=state,
-            )
-            self._uplink.publish("status", word)
+            await self._tell_status()
+
+    async def _tell_status(self) -> None:
+        """How this agent is, to the log and to the cloud, which answers with the time."""
+        state = await self._spool.state()
+        log.info(
+            "alive",
+            connected=self._uplink.is_connected,
+            spool_rows=state.rows,
+            spool_bytes=state.bytes,
+            evicted_rows=state.evicted_rows,
+            online=sum(device.is_online for device in self._devices.values()),
+            clock_trusted=self._clock.is_trusted,
+        )
+        word = messages.alive(
+            self._settings,
+            boot_id=self._boot_id,
+            at_us=self._clock.now_us(),
+            asked_us=self._lateness.ask(monotonic_us()),
+            mode=self._dispatcher.mode,
+            spool=state,
+        )
+        self._uplink.publish("status", word)
 
     async def _watch_clock(self) -> None:
         """Trust comes by itself once NTP works; until then samples wait, and the log says so."""

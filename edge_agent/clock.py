@@ -15,8 +15,8 @@ from typing import Final
 from edge_agent.model import Stamp
 
 MAX_OFF_US: Final = 2_000_000
-WINDOW_US: Final = 300_000_000
-FIRST_US: Final = 60_000_000
+MEASURE_FOR_US: Final = 120_000_000
+ASK_EVERY_US: Final = 1_000_000
 TIME_ERROR: Final = 5
 """adjtimex: the clock is not synchronised."""
 _SYNCHRONIZED: Final = Path("/run/systemd/timesync/synchronized")
@@ -58,32 +58,43 @@ def monotonic_us() -> int:
 
 
 class Lateness:
-    """How late a message of the cloud is, whatever the two clocks say.
+    """How late a message of the cloud is at most, whatever the two clocks say.
 
-    It is what a message took more than the promptest one of the last five to ten minutes. In its first minute
-    a run may have heard none that was prompt: then a trusted clock, which may be off by 2 s, is asked too.
+        agent    asked --------------------- command taken
+        gateway         answered .. stamped
+
+    The gateway's answer names the status that it answers. Its time lay after the question: counting from the
+    question, a message can only seem later than it is, also when the answer was held up on its way.
     """
 
     def __init__(self) -> None:
-        self._first_us: float = math.inf
-        self._began_us = 0
-        self._best_us: float = math.inf
-        self._best_before_us: float = math.inf
+        self._question_us = 0
+        self._asked_us = 0
+        self._answered_us: int | None = None
 
-    def heard(self, server_us: int, at_us: int) -> None:
-        """A message that left at `server_us` by its clock came at `at_us` by ours (monotonic)."""
-        if at_us - self._began_us > WINDOW_US:
-            self._began_us, self._best_before_us, self._best_us = at_us, self._best_us, math.inf
-        self._first_us = min(self._first_us, at_us)
-        self._best_us = min(self._best_us, at_us - server_us)
+    def forget(self) -> None:
+        """A new connection measures anew."""
+        self._question_us, self._asked_us, self._answered_us = 0, 0, None
 
-    def of(self, server_us: int, at_us: int, wall_us: int | None) -> float:
-        """Microseconds; infinite while there is nothing to compare with. `wall_us`: of a trusted clock."""
-        best_us = min(self._best_us, self._best_before_us)
-        found = [] if math.isinf(best_us) else [at_us - server_us - best_us]
-        if wall_us is not None and at_us - self._first_us < FIRST_US:
-            found.append(wall_us - server_us - MAX_OFF_US)
-        return max(found, default=math.inf)
+    def ask(self, at_us: int) -> int:
+        """A status goes out at this monotonic time; answers what it has to carry."""
+        self._question_us = at_us
+        return at_us
+
+    def answered(self, asked_us: int, server_us: int) -> None:
+        """Only the newest status counts, and its first answer."""
+        if asked_us == self._question_us != self._asked_us:
+            self._asked_us, self._answered_us = asked_us, server_us
+
+    def of(self, server_us: int, at_us: int) -> float:
+        """Microseconds; infinite without an answer, or with one so old that the clocks may have drifted."""
+        if self._answered_us is None or at_us - self._asked_us > MEASURE_FOR_US:
+            return math.inf
+        return (at_us - self._asked_us) - (server_us - self._answered_us)
+
+    def may_ask(self, at_us: int) -> bool:
+        """Whether the last question is so old that another one is worth its while."""
+        return at_us - self._question_us >= ASK_EVERY_US
 
 
 class Clock:

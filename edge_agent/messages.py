@@ -19,7 +19,9 @@ def agent_version() -> str:
         return "0"
 
 
-def birth(settings: Settings, *, boot_id: str, at_us: int, mode: Mode, spool: SpoolState) -> bytes:
+def birth(
+    settings: Settings, *, boot_id: str, at_us: int, asked_us: int, mode: Mode, spool: SpoolState
+) -> bytes:
     """The registration: who this is and what the spool holds."""
     return Status(
         kind=Status.BIRTH,
@@ -34,10 +36,13 @@ def birth(settings: Settings, *, boot_id: str, at_us: int, mode: Mode, spool: Sp
         site_name=settings.site_name,
         agent_mode=settings.mode,
         mode_epoch=mode.epoch,
+        asked_us=asked_us,
     ).SerializeToString()
 
 
-def alive(settings: Settings, *, boot_id: str, at_us: int, mode: Mode, spool: SpoolState) -> bytes:
+def alive(
+    settings: Settings, *, boot_id: str, at_us: int, asked_us: int, mode: Mode, spool: SpoolState
+) -> bytes:
     """The heartbeat, with the declared loss."""
     return Status(
         kind=Status.ALIVE,
@@ -47,6 +52,7 @@ def alive(settings: Settings, *, boot_id: str, at_us: int, mode: Mode, spool: Sp
         site=settings.site,
         agent_mode=settings.mode,
         mode_epoch=mode.epoch,
+        asked_us=asked_us,
     ).SerializeToString()
 
 

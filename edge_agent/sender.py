@@ -78,7 +78,9 @@ class Sender:
         self._walk_again(START)
 
     def answered(self, ack: Ack) -> None:
-        """What the cloud says about rows."""
+        """What the cloud says about rows; of an answer to a status, which names none, nothing follows."""
+        if not (ack.committed or ack.refused):
+            return
         now_s = self._now()
         self._window.heard(now_s)
         done = [(each.first, each.last) for each in ack.committed]

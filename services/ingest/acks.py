@@ -51,9 +51,9 @@ def acks_of(rejected: Iterable[Rejected], now_us: int) -> Iterator[Outcome]:
         yield Outcome(tenant=tenant, device=device, ack=ack)
 
 
-def time_of_day(now_us: int) -> Ack:
-    """The answer to a status: a box without a clock of its own dates its samples by it."""
-    return Ack(server_time_us=now_us)
+def time_of_day(now_us: int, asked_us: int) -> Ack:
+    """The answer to a status: by it an agent dates samples, and knows how late a command is."""
+    return Ack(server_time_us=now_us, asked_us=asked_us)
 
 
 def encode(ack: Ack) -> tuple[bytes, str]:

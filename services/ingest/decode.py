@@ -90,7 +90,7 @@ def _say(message: Message, member: Member, channel: str) -> Said | Rejected:
     match word:
         case Status():
             status = AgentStatus(tenant=tenant, device=device, status=word, received_at_us=at_us)
-            return Said(member, topics.AGENT_STATUS, status.SerializeToString())
+            return Said(member, topics.AGENT_STATUS, status.SerializeToString(), word.asked_us)
         case Reply():
             reply = AgentReply(tenant=tenant, device=device, reply=word, received_at_us=at_us)
             return Said(member, topics.AGENT_REPLY, reply.SerializeToString())

@@ -138,13 +138,12 @@ class Gateway:
                 case AgentBatch(member, record, _, rejected):
                     if record:
                         await self._record(bulk, member, record)
-                case Said(member, kafka_topic, value):
+                case Said(member, kafka_topic, value, asked_us):
                     name = topics.identity(member.tenant, member.device)
                     bulk.futures.append(await self._hand_over(kafka_topic, name, value))
                     if kafka_topic == topics.AGENT_STATUS:
-                        bulk.answers.append(
-                            (member.tenant, member.device, acks.time_of_day(clock.to_us(clock.now())))
-                        )
+                        answer = acks.time_of_day(clock.to_us(clock.now()), asked_us)
+                        bulk.answers.append((member.tenant, member.device, answer))
                 case Rejected():
                     rejected = (meaning,)
                     self._remember(meaning, message)

@@ -91,3 +91,5 @@ class Said:
     member: Member
     kafka_topic: str
     value: bytes
+    asked_us: int = 0
+    """of a status: what the answer names"""

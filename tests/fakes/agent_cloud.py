@@ -49,6 +49,8 @@ class Cloud:
     content_types: set[str] = field(default_factory=set)
     acknowledges: bool = False
     """commits everything as it comes"""
+    tells_time: bool = True
+    """answers each status, as the gateway does"""
 
     def take(self, channel: str, message: mqtt.MQTTMessage) -> None:
         self.content_types.add(getattr(message.properties, "ContentType", ""))
@@ -62,7 +64,10 @@ class Cloud:
                 if self.acknowledges:
                     self.commit(batch.epoch, [(each.seq, each.seq) for each in seen])
             case "status":
-                self.statuses.append(Status.FromString(payload))
+                status = Status.FromString(payload)
+                self.statuses.append(status)
+                if self.tells_time:
+                    self._ack(Ack(asked_us=status.asked_us))
             case "reply":
                 self.replies.append(Reply.FromString(payload))
             case "event":
@@ -113,6 +118,8 @@ class Cloud:
         return command
 
     def send_command(self, command: Command) -> None:
+        """Under a new stamp, as the gateway does."""
+        command.stamped_at_us = time.time_ns() // 1000
         self._send("cmd", command.SerializeToString(), qos=0)
 
     def replies_to(self, command: Command) -> list[Reply]:

@@ -423,6 +423,7 @@ async def test_samples_of_an_untrusted_clock_wait_and_are_dated(
     tmp_path: Path, mosquitto: tuple[str, int]
 ) -> None:
     async with an_agent(tmp_path, "undated", mosquitto, CLOCK_TRUSTED="0") as (agent, cloud):
+        cloud.tells_time = False
         await until(lambda: agent.lines("device answers"))
         assert agent.lines("clock not trusted")
         assert not cloud.samples

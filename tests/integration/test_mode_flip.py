@@ -31,11 +31,11 @@ import yaml
 from edge_agent.fleet.fleet import running_fleet
 from overwatt import topics
 from overwatt.inventory import parse_inventory
-from overwatt.v1.agent_pb2 import Command
+from overwatt.v1.agent_pb2 import Command, Status
 from scripts.local.ports import HOST, Ports
 from scripts.local.stack import Stack
 from services.runtime.bus import producer
-from tests.fakes.agent_cloud import until
+from tests.fakes.agent_cloud import cloud_for, until
 from tests.fakes.modbus_tap import Tap, tapped
 
 ROOT: Final = Path(__file__).parents[2]
@@ -168,6 +168,13 @@ class Rig:
             entry for line in lines if line.endswith("\n") and (entry := json.loads(line))["event"] == event
         ]
 
+    async def until_published(self, accepted: httpx2.Response, times: int) -> None:
+        """The gateway has put a command of this dispatch on its socket so often."""
+        query = "select count(*) from publish_log l join command c using (command_id) where dispatch_id = $1"
+        async with asyncio.timeout(30):
+            while await self.db.fetchval(query, accepted.json()["dispatch_id"]) < times:
+                await asyncio.sleep(0.02)
+
     async def heard(self, flip: Flip) -> dict[str, Any]:
         """The agent's log line on this mode."""
 
@@ -288,12 +295,7 @@ async def test_what_a_frozen_broker_kept_is_not_begun_when_it_thaws(rig: Rig, is
     begun = len(rig.logged("split"))
     with rig.frozen("mosquitto"):
         accepted = await rig.dispatch(0.7)
-        published = (
-            "select count(*) from publish_log l join command c using (command_id) where dispatch_id = $1"
-        )
-        async with asyncio.timeout(30):
-            while await rig.db.fetchval(published, accepted.json()["dispatch_id"]) < 2:
-                await asyncio.sleep(0.02)
+        await rig.until_published(accepted, 2)
         flip = await rig.flip("observe")
         await asyncio.sleep(GRACE_S * 2)
     heard = await rig.heard(flip)
@@ -320,12 +322,7 @@ async def test_an_agent_that_starts_while_the_broker_is_frozen_does_not_begin_wi
     """It has no earlier message to compare with."""
     with rig.frozen("mosquitto"):
         accepted = await rig.dispatch(0.7)
-        published = (
-            "select count(*) from publish_log l join command c using (command_id) where dispatch_id = $1"
-        )
-        async with asyncio.timeout(30):
-            while await rig.db.fetchval(published, accepted.json()["dispatch_id"]) < 2:
-                await asyncio.sleep(0.02)
+        await rig.until_published(accepted, 2)
         flip = await rig.flip("observe")
         rig.kill_agent()
         (rig.folder / "agent.log").unlink()
@@ -338,6 +335,46 @@ async def test_an_agent_that_starts_while_the_broker_is_frozen_does_not_begin_wi
     await asyncio.sleep(GRACE_S * 2)
     assert rig.logged("split") == []
     assert rig.written_too_late() == []
+
+
+async def test_a_new_agent_that_heard_nothing_but_what_a_frozen_broker_kept_begins_nothing(rig: Rig) -> None:
+    """Its registration is answered into the frozen broker, and the command comes right behind that answer.
+
+    So the answer is as late as the command: it must not make the command seem prompt.
+    """
+    begun = len(rig.logged("split"))
+    rig.kill_agent()
+    with rig.frozen("ingest-gateway"):
+        async with cloud_for((HOST, rig.stack.ports.mosquitto), "default", SITE) as watcher:
+            watcher.tells_time = False
+            await until(lambda: watcher.kinds()[-1:] == [Status.GONE])
+            rig.start_agent()
+            await until(lambda: watcher.kinds()[-1] == Status.BIRTH, what="the registration is in the broker")
+        with rig.frozen("mosquitto"):
+            os.kill(rig.stack.pid("ingest-gateway") or 0, signal.SIGCONT)
+            accepted = await rig.dispatch(0.7)
+            await rig.until_published(accepted, 1)
+            flip = await rig.flip("observe")
+            await asyncio.sleep(GRACE_S * 1.8)  # within what a trusted clock may be off
+    await rig.heard(flip)
+
+    await rig.until_state(accepted, "rejected")
+    await asyncio.sleep(GRACE_S * 2)
+    assert len(rig.logged("split")) == begun
+    assert rig.logged("command held up")
+    assert rig.written_too_late() == []
+
+
+async def test_a_new_agent_knows_how_late_a_command_is_before_its_first_one_comes(rig: Rig) -> None:
+    """The answer to its registration is there first, so that no dispatch has to be repeated for it."""
+    rig.kill_agent()
+    (rig.folder / "agent.log").unlink()
+    rig.start_agent()
+    await until(lambda: (rig.folder / "agent.log").exists() and rig.logged("device answers"))
+
+    await rig.until_state(await rig.dispatch(0.3), "verified")
+
+    assert rig.logged("command held up") == []
 
 
 async def test_an_order_of_before_is_not_carried_out_after_a_pause_of_the_customer(rig: Rig) -> None:

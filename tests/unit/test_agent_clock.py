@@ -47,31 +47,56 @@ def test_trust_comes_when_ntp_does_and_goes_with_it() -> None:
     assert not clock.look()
 
 
-def test_a_message_is_late_against_the_promptest_one_whatever_the_clocks_say() -> None:
+def test_lateness_counts_from_the_question_so_that_it_is_never_too_small() -> None:
     lateness = Lateness()
-    assert lateness.of(7 * SECOND, 100 * SECOND, None) == math.inf  # nothing to compare with
+    assert lateness.of(7 * SECOND, 100 * SECOND) == math.inf  # nothing to compare with
 
-    lateness.heard(server_us=7 * SECOND, at_us=100 * SECOND)  # took 0.2 s, say
-    lateness.heard(server_us=8 * SECOND, at_us=103 * SECOND)  # took 2.2 s
+    lateness.answered(lateness.ask(100 * SECOND), server_us=7 * SECOND)
 
-    assert lateness.of(10 * SECOND, 103 * SECOND, None) == 0
-    assert lateness.of(10 * SECOND, 108 * SECOND, None) == 5 * SECOND
+    assert lateness.of(7 * SECOND, 100 * SECOND) == 0
+    assert lateness.of(10 * SECOND, 108 * SECOND) == 5 * SECOND
+    assert lateness.of(0, 100 * SECOND) == 7 * SECOND  # without a stamp
 
 
-def test_a_run_that_heard_only_late_messages_asks_a_trusted_clock_too() -> None:
+def test_an_answer_that_was_held_up_makes_nothing_seem_prompt() -> None:
+    """A frozen broker kept the answer for 3 s and the command behind it for 2.9 s."""
     lateness = Lateness()
-    lateness.heard(server_us=7 * SECOND, at_us=100 * SECOND)  # kept by a broker for minutes
+    question = lateness.ask(100 * SECOND)
+    stamped_us = 7 * SECOND + 100_000
 
-    assert lateness.of(8 * SECOND, 101 * SECOND, wall_us=68 * SECOND) == 58 * SECOND
-    assert lateness.of(8 * SECOND, 101 * SECOND, wall_us=9 * SECOND) == 0  # within what a clock may be off
-    assert lateness.of(68 * SECOND, 161 * SECOND, wall_us=99 * SECOND) == 0  # the cloud's clock is wrong
-    assert Lateness().of(8 * SECOND, 101 * SECOND, wall_us=8 * SECOND) == -2 * SECOND
+    lateness.answered(question, server_us=7 * SECOND)
+
+    assert lateness.of(stamped_us, 103 * SECOND) == 2.9 * SECOND
 
 
-def test_clocks_that_drift_apart_are_followed() -> None:
+def test_only_the_first_answer_to_the_newest_question_of_this_connection_counts() -> None:
     lateness = Lateness()
-    lateness.heard(server_us=0, at_us=0)
-    for minute in range(60):  # the cloud's clock goes 1 % slow
-        server_us, at_us = round(minute * 60 * 0.99 * SECOND), minute * 60 * SECOND
-        assert lateness.of(server_us, at_us, None) <= 12 * 60 * 0.01 * SECOND
-        lateness.heard(server_us, at_us)
+    old = lateness.ask(100 * SECOND)
+    lateness.forget()
+    lateness.answered(old, server_us=50 * SECOND)
+    lateness.answered(0, server_us=50 * SECOND)
+    assert lateness.of(50 * SECOND, 101 * SECOND) == math.inf
+
+    first, second = lateness.ask(110 * SECOND), lateness.ask(120 * SECOND)
+    lateness.answered(first, server_us=60 * SECOND)
+    assert lateness.of(60 * SECOND, 121 * SECOND) == math.inf
+    lateness.answered(second, server_us=70 * SECOND)
+    lateness.answered(second, server_us=75 * SECOND)  # the same status, heard again by another gateway
+    assert lateness.of(70 * SECOND, 120 * SECOND) == 0
+
+
+def test_a_measure_ages_before_the_clocks_have_drifted_apart() -> None:
+    lateness = Lateness()
+    lateness.answered(lateness.ask(100 * SECOND), server_us=0)
+
+    assert lateness.of(120 * SECOND, 220 * SECOND) == 0
+    assert lateness.of(121 * SECOND, 221 * SECOND) == math.inf
+
+
+def test_a_question_is_not_asked_again_within_a_second() -> None:
+    lateness = Lateness()
+    assert lateness.may_ask(100 * SECOND)
+    lateness.ask(100 * SECOND)
+
+    assert not lateness.may_ask(100 * SECOND + 999_999)
+    assert lateness.may_ask(101 * SECOND)

@@ -11,7 +11,9 @@ STATE = SpoolState(3, 4096, 12, (Evicted(7, 1, 12),), {7: 13, 9: 1})
 
 
 def test_declared_loss_stands_in_every_heartbeat_in_numbers() -> None:
-    status = Status.FromString(alive(SETTINGS, boot_id="b", at_us=5, mode=Mode("active", 4), spool=STATE))
+    status = Status.FromString(
+        alive(SETTINGS, boot_id="b", at_us=5, asked_us=9, mode=Mode("active", 4), spool=STATE)
+    )
 
     assert (status.kind, status.boot_id, status.mode_epoch) == (Status.ALIVE, "b", 4)
     assert (status.spool.rows, status.spool.bytes, status.spool.evicted_rows) == (3, 4096, 12)
@@ -21,7 +23,7 @@ def test_declared_loss_stands_in_every_heartbeat_in_numbers() -> None:
 
 def test_birth_says_who_it_is_and_which_epochs_the_spool_holds() -> None:
     """D-033: the same environment is the same agent; only the session (boot_id) differs."""
-    status = Status.FromString(birth(SETTINGS, boot_id="b", at_us=5, mode=Mode(), spool=STATE))
+    status = Status.FromString(birth(SETTINGS, boot_id="b", at_us=5, asked_us=9, mode=Mode(), spool=STATE))
 
     assert (status.kind, status.site, status.agent_mode) == (Status.BIRTH, "site-a", "single")
     assert [asset.id for asset in status.assets] == ["bess-1"]

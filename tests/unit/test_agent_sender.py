@@ -118,6 +118,22 @@ async def test_nobody_answers_then_one_batch_probes_and_an_answer_brings_everyth
     await until(lambda: rig.batches[-1].first_seq == 12)
 
 
+async def test_the_answer_to_a_status_says_nothing_about_samples(rig: Rig) -> None:
+    """The gateway gives it, also while the writer is out: then the backlog has to stay in the spool."""
+    rig.sender.connected()
+    await rig.add(1)
+    rig.now_s = 15.0
+    rig.sender.answered(Ack(server_time_us=1, asked_us=1))
+
+    rig.now_s = 31.0
+    rig.sender.connected()
+    await asyncio.sleep(0.05)
+    rig.sender.answered(Ack(server_time_us=1, asked_us=2))
+    await rig.add(1)
+
+    assert len(rig.batches) == 1
+
+
 async def test_what_is_refused_for_now_waits_as_long_as_it_was_told(rig: Rig) -> None:
     rig.sender.connected()
     await rig.add(3)

@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Status(_message.Message):
-    __slots__ = ("kind", "at_us", "boot_id", "version", "features", "assets", "spool_epochs", "spool", "site", "site_name", "agent_mode", "mode_epoch")
+    __slots__ = ("kind", "at_us", "boot_id", "version", "features", "assets", "spool_epochs", "spool", "site", "site_name", "agent_mode", "mode_epoch", "asked_us")
     class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         KIND_UNSPECIFIED: _ClassVar[Status.Kind]
@@ -31,6 +31,7 @@ class Status(_message.Message):
     SITE_NAME_FIELD_NUMBER: _ClassVar[int]
     AGENT_MODE_FIELD_NUMBER: _ClassVar[int]
     MODE_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    ASKED_US_FIELD_NUMBER: _ClassVar[int]
     kind: Status.Kind
     at_us: int
     boot_id: str
@@ -43,7 +44,8 @@ class Status(_message.Message):
     site_name: str
     agent_mode: str
     mode_epoch: int
-    def __init__(self, kind: _Optional[_Union[Status.Kind, str]] = ..., at_us: _Optional[int] = ..., boot_id: _Optional[str] = ..., version: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ..., assets: _Optional[_Iterable[_Union[AssetInfo, _Mapping]]] = ..., spool_epochs: _Optional[_Iterable[_Union[SpoolEpoch, _Mapping]]] = ..., spool: _Optional[_Union[Spool, _Mapping]] = ..., site: _Optional[str] = ..., site_name: _Optional[str] = ..., agent_mode: _Optional[str] = ..., mode_epoch: _Optional[int] = ...) -> None: ...
+    asked_us: int
+    def __init__(self, kind: _Optional[_Union[Status.Kind, str]] = ..., at_us: _Optional[int] = ..., boot_id: _Optional[str] = ..., version: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ..., assets: _Optional[_Iterable[_Union[AssetInfo, _Mapping]]] = ..., spool_epochs: _Optional[_Iterable[_Union[SpoolEpoch, _Mapping]]] = ..., spool: _Optional[_Union[Spool, _Mapping]] = ..., site: _Optional[str] = ..., site_name: _Optional[str] = ..., agent_mode: _Optional[str] = ..., mode_epoch: _Optional[int] = ..., asked_us: _Optional[int] = ...) -> None: ...
 
 class SpoolEpoch(_message.Message):
     __slots__ = ("epoch", "lowest_seq")

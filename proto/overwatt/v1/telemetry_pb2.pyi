@@ -97,16 +97,18 @@ class Refusal(_message.Message):
     def __init__(self, ranges: _Optional[_Iterable[_Union[Range, _Mapping]]] = ..., reason: _Optional[str] = ..., final: _Optional[bool] = ..., retry_after_s: _Optional[int] = ...) -> None: ...
 
 class Ack(_message.Message):
-    __slots__ = ("epoch", "committed", "refused", "server_time_us")
+    __slots__ = ("epoch", "committed", "refused", "server_time_us", "asked_us")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     COMMITTED_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
     SERVER_TIME_US_FIELD_NUMBER: _ClassVar[int]
+    ASKED_US_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     committed: _containers.RepeatedCompositeFieldContainer[Range]
     refused: _containers.RepeatedCompositeFieldContainer[Refusal]
     server_time_us: int
-    def __init__(self, epoch: _Optional[int] = ..., committed: _Optional[_Iterable[_Union[Range, _Mapping]]] = ..., refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., server_time_us: _Optional[int] = ...) -> None: ...
+    asked_us: int
+    def __init__(self, epoch: _Optional[int] = ..., committed: _Optional[_Iterable[_Union[Range, _Mapping]]] = ..., refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., server_time_us: _Optional[int] = ..., asked_us: _Optional[int] = ...) -> None: ...
 
 class Outcome(_message.Message):
     __slots__ = ("tenant", "device", "ack", "door")

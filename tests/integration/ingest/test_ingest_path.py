@@ -234,11 +234,12 @@ async def test_an_agent_that_says_it_is_alive_is_told_the_time(platform_path: Pl
 
     with path.device(tenant, "site-1") as wire:
         before_us = now_us()
-        wire.send(Status(kind=Status.ALIVE, boot_id=tenant).SerializeToString(), "status")
+        wire.send(Status(kind=Status.ALIVE, boot_id=tenant, asked_us=77).SerializeToString(), "status")
         # A box without a clock has nothing that it could send as a sample and be acknowledged for.
         ack = Ack.FromString(wire.message("ack"))
 
     assert before_us <= ack.server_time_us <= now_us()
+    assert ack.asked_us == 77  # by it an agent knows how old that time is
     assert not ack.committed
 
 
