@@ -1,7 +1,7 @@
 # `make` lists the targets, from the comment behind each.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo start stop status logs env reset test check unit integration journeys \
-	coverage migrate device waitlist-export waitlist-import token lock proto up rebuild down bench-path bench-writer bench-ingest bench-registry bench-enrol bench-erasure
+	coverage migrate device waitlist-export waitlist-import token lock proto up rebuild down chaos bench-path bench-writer bench-ingest bench-registry bench-enrol bench-erasure
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 RUN := PATH="$(CURDIR)/.venv/bin:$$PATH"
@@ -94,6 +94,10 @@ rebuild: ## Build all images again and replace what runs from them
 
 down: ## End the one in Docker; its volumes stay
 	$(COMPOSE) $(DEV) down
+
+chaos: setup ## Kill, freeze, cut, fill and flood each part, and compare ledgers with rows: SEED=1 FAULTS=40 OUTAGE=60 (DOCS=1 writes docs/chaos.md)
+	@$(PYTHON) -m scripts.chaos $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS)) \
+		$(if $(OUTAGE),--outage $(OUTAGE)) $(if $(GROUPS),--groups $(GROUPS)) $(if $(filter 1,$(DOCS)),--docs)
 
 bench-path: setup ## How long a sample takes to its row, and a dispatch to power (JSON and a line)
 	@$(PYTHON) -m scripts.bench_path

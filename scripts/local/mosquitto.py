@@ -19,13 +19,15 @@ from scripts.local.problem import Problem
 
 ACL: Final = ROOT / "compose" / "mosquitto" / "acl"
 
+MOST_QUEUED: Final = "100000"
+
 SETTINGS: Final = """\
 per_listener_settings true
 pid_file {directory}/mosquitto.pid
 max_packet_size 262144
 # No limit of the broker's own on what is in flight: the subscriber's receive maximum is the brake.
 max_inflight_messages 0
-max_queued_messages 100000
+max_queued_messages {most_queued}
 persistence true
 persistence_location {directory}/
 # Seconds. Only sessions with a clean start of false are kept.
@@ -81,12 +83,13 @@ def directory(home: Path) -> Path:
 
 
 def part(home: Path, ports: Ports, environment: Mapping[str, str]) -> Part:
-    """The broker; without the plain port in production."""
+    """The broker; without the plain port in production. MQTT_MOST_QUEUED: messages kept for one session."""
     listeners = {"mosquitto": PLAIN, "mqtt_tls": CERTIFICATES, "mqtt_token": TOKENS}
     if environment["ENVIRONMENT"] == "production":
         del listeners["mosquitto"]
     numbers = {name: int(getattr(ports, name)) for name in listeners}
-    settings = SETTINGS + "".join(
+    most_queued = environment.get("MQTT_MOST_QUEUED", MOST_QUEUED)
+    settings = SETTINGS.format(directory="{directory}", most_queued=most_queued) + "".join(
         text.format(port=numbers[name], host=HOST, directory="{directory}")
         for name, text in listeners.items()
     )

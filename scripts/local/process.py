@@ -72,7 +72,7 @@ def spawn(
 
 def end(process: Process, first: signal.Signals, timeout_s: float = STOP_TIMEOUT_S) -> None:
     """Signal it, wait for it and for all that it had started; what is still there after that is killed."""
-    family = [process, *_descendants(process.pid)]
+    family = [process, *descendants(process.pid)]
     with suppress(ProcessLookupError):
         if process.is_alive:
             os.kill(process.pid, first)
@@ -139,7 +139,7 @@ def _started_ticks(pid: int) -> int | None:
     return int(fields[19])
 
 
-def _descendants(pid: int) -> list[Process]:
+def descendants(pid: int) -> list[Process]:
     """Children and theirs. PostgreSQL gives each backend a session of its own, so a group is not enough."""
     parents: dict[int, list[int]] = {}
     for path in Path("/proc").glob("[0-9]*"):

@@ -53,10 +53,15 @@ class Stack:
         service_environment: Mapping[str, str] | None = None,
         command: str = "make start",
         say: Callable[[str], None] = lambda line: None,
+        reached: Ports | None = None,
     ) -> None:
-        """`service_environment` goes to every service; `command` is what a hint tells a person to type."""
+        """`service_environment` goes to every service; `command` is what a hint tells a person to type.
+
+        `reached`: where services find PostgreSQL, Kafka and the broker, if something stands in between.
+        """
         self.home = home.absolute()
         self.ports = ports
+        self._reached = reached or ports
         self._service_environment = dict(service_environment or {})
         self._command = command
         self._say = say
@@ -217,12 +222,14 @@ class Stack:
         return [name for name in remembered if name not in self._names()]
 
     def _part(self, name: str) -> Part:
-        for known, make in (("postgres", postgres.part), ("redis", redis.part), ("kafka", kafka.part)):
+        for known, make in (("postgres", postgres.part), ("redis", redis.part)):
             if name == known:
                 return make(self.home, self.ports)
+        if name == "kafka":
+            return kafka.part(self.home, self.ports, reached_at=self._reached.kafka)
         if name == "mosquitto":
             return mosquitto.part(self.home, self.ports, {**self.env(), **self._service_environment})
-        for part in services.parts(self.home, self.ports, self._service_environment):
+        for part in services.parts(self.home, self._reached, self._service_environment):
             if part.name == name:
                 return part
         raise Problem(f"there is no part called {name}: choose one of {', '.join(self._names())}")

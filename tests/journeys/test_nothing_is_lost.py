@@ -13,11 +13,11 @@ from typing import Final
 
 import asyncpg
 
+from scripts.chaos import ledger
 from scripts.demo import hardware
 from scripts.local import process
 from scripts.local.ports import Ports, free_ports
 from scripts.local.stack import Stack
-from tests.journeys import ledger
 
 KILLED: Final = ("ingest-writer", "ingest-gateway", "mosquitto", "kafka", "postgres")
 OUTAGE_S: Final = 2.0
@@ -77,13 +77,13 @@ async def test_killing_each_part_loses_and_doubles_nothing(home: Path) -> None:
             on_exit.callback(process.end, agent, signal.SIGKILL)
         await _complete(url, spooled)
 
-        findings = ledger.compare(spooled, await ledger.stored(url))
+        findings = ledger.compare(spooled, await _stored(url))
         assert findings.is_clean, findings
         assert len(spooled) > ROWS_BETWEEN_FAULTS * len(KILLED)
 
         # The same checker on the same data notices one row that is taken away by hand.
         removed = await _remove_one(url)
-        assert ledger.compare(spooled, await ledger.stored(url)).lost == [removed]
+        assert ledger.compare(spooled, await _stored(url)).lost == [removed]
 
 
 def _start_agent(stack: Stack, site: str, assets: Path, spool: Path) -> process.Process:
@@ -112,9 +112,17 @@ async def _complete(url: str, spooled: list[ledger.Sample]) -> None:
     """Return once all that was spooled is there, or when it has had its time; the checker judges."""
     deadline = asyncio.get_running_loop().time() + RECOVERY_S
     while asyncio.get_running_loop().time() < deadline:
-        if not ledger.compare(spooled, await ledger.stored(url)).lost:
+        if not ledger.compare(spooled, await _stored(url)).lost:
             return
         await asyncio.sleep(0.5)
+
+
+async def _stored(url: str) -> list[ledger.Sample]:
+    connection = await asyncpg.connect(url)
+    try:
+        return await ledger.stored(connection)
+    finally:
+        await connection.close()
 
 
 async def _remove_one(url: str) -> tuple[str, int]:

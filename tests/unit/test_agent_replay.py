@@ -8,7 +8,7 @@ import pytest
 from edge_agent.drivers import connect
 from edge_agent.drivers.replay.driver import ReplayDriver
 from edge_agent.drivers.replay.series import Made, parse
-from edge_agent.errors import Invalid
+from edge_agent.errors import Invalid, Unavailable
 from overwatt.inventory import Asset
 from overwatt.quantities import BY_NAME
 
@@ -78,3 +78,10 @@ async def test_it_plays_by_the_clock_and_obeys_nobody(tmp_path: Path) -> None:
     await driver.release()
     with pytest.raises(Invalid, match="a replayed pv obeys no setpoint"):
         await driver.set_power(1.0)
+
+
+async def test_a_series_can_end() -> None:
+    ended = ReplayDriver(an_asset(until=1e9), Made(1, "pv-1", "pv"), now=lambda: 1e9)
+
+    with pytest.raises(Unavailable, match="asset pv-1: its series ended"):
+        await ended.read()

@@ -3,24 +3,31 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
-from edge_agent.drivers import Wanted, always, text, whole
+from edge_agent.drivers import Wanted, always, number, text, whole
 from edge_agent.drivers.replay.series import Made, Series, parse
-from edge_agent.errors import Invalid
+from edge_agent.errors import Invalid, Unavailable
 from edge_agent.model import Reading
 from overwatt.inventory import Asset
 
+FOR_EVER_S: Final = 1e12
+
 
 class ReplayDriver:
-    """One asset."""
+    """One asset. After `until`, in seconds since 1970, it answers no more."""
 
     def __init__(self, asset: Asset, series: Series, *, now: Callable[[], float] = time.time) -> None:
         self._asset = asset
         self._series = series
         self._now = now
+        self._until_s = number(asset, "until", FOR_EVER_S)
 
     async def read(self) -> Reading:
-        return self._series.at(self._now())
+        now_s = self._now()
+        if now_s >= self._until_s:
+            raise Unavailable(f"asset {self._asset.id}: its series ended at {self._until_s:.0f}")
+        return self._series.at(now_s)
 
     async def set_power(self, power_w: float, is_wanted: Wanted = always) -> None:
         raise Invalid(f"asset {self._asset.id}: a replayed {self._asset.type} obeys no setpoint")

@@ -29,7 +29,7 @@ node.id=1
 controller.quorum.voters=1@{host}:{controller_port}
 controller.listener.names=CONTROLLER
 listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
-advertised.listeners=PLAINTEXT://{host}:{port}
+advertised.listeners=PLAINTEXT://{host}:{reached_at}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={log}
 auto.create.topics.enable=false
@@ -66,8 +66,8 @@ logger.server.level = info
 METADATA: Final = struct.pack(">ihhihi", 14, 3, 1, 1, -1, 0)
 
 
-def part(home: Path, ports: Ports) -> Part:
-    """Broker and controller in one process."""
+def part(home: Path, ports: Ports, *, reached_at: int) -> Part:
+    """Broker and controller in one process; clients are told to come to the port `reached_at`."""
     directory = place(home, "kafka", None)
     return Part(
         name="kafka",
@@ -80,7 +80,7 @@ def part(home: Path, ports: Ports) -> Part:
         ),
         is_ready=partial(is_ready, ports.kafka),
         directory=Path("/"),
-        prepare=partial(prepare, directory, ports),
+        prepare=partial(prepare, directory, ports, reached_at),
     )
 
 
@@ -123,28 +123,34 @@ def jars() -> Path:
     raise Problem("Kafka's jars are not there: run `make setup`, or set KAFKA_HOME")
 
 
-def prepare(directory: Path, ports: Ports) -> None:
+def prepare(directory: Path, ports: Ports, reached_at: int) -> None:
     """Write its settings and format its storage if there is none."""
     make_directory(directory, None)
     write(directory / "log4j2.properties", LOGGING, None)
     log = directory / "log"
     if not log.exists():
         with made_whole(log) as building:
-            initialise(directory, building, ports)
+            initialise(directory, building, ports, reached_at)
     if not (log / "meta.properties").exists():
         raise Problem(f"{log} is no Kafka log (meta.properties is missing): `make reset` removes it")
-    write(directory / "server.properties", settings(log, ports), None)
+    write(directory / "server.properties", settings(log, ports, reached_at), None)
 
 
-def settings(log: Path, ports: Ports) -> str:
+def settings(log: Path, ports: Ports, reached_at: int) -> str:
     """server.properties."""
-    return SETTINGS.format(host=HOST, port=ports.kafka, controller_port=ports.kafka_controller, log=log)
+    return SETTINGS.format(
+        host=HOST,
+        port=ports.kafka,
+        reached_at=reached_at,
+        controller_port=ports.kafka_controller,
+        log=log,
+    )
 
 
-def initialise(directory: Path, log: Path, ports: Ports) -> None:
+def initialise(directory: Path, log: Path, ports: Ports, reached_at: int) -> None:
     """Format the storage under a new cluster id."""
     properties = directory / "format.properties"
-    write(properties, settings(log, ports), None)
+    write(properties, settings(log, ports, reached_at), None)
     # A leading `-` would read as an option.
     cluster_id = "A" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
     command = java(directory, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties))

@@ -6,11 +6,11 @@ that was taken before the agent could trust its clock is dated later, there and 
 """
 
 import sqlite3
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 import msgspec
@@ -28,12 +28,20 @@ CREATE TRIGGER dated AFTER UPDATE OF ts_us ON sample BEGIN
   UPDATE ledger SET ts_us = NEW.ts_us
   WHERE seq = NEW.seq AND epoch = (SELECT epoch FROM run WHERE run = NEW.run);
 END;
+CREATE INDEX ledger_row ON ledger (epoch, seq);
 """
+_LEFT: Final = "SELECT asset, ts_us FROM sample"
 _ROWS: Final = f"""
 select d.device_id, (extract(epoch from t.ts) * 1000000)::bigint as ts_us, t.quality, {", ".join(COLUMNS)}
 from telemetry t join device d using (device_key)
 """
+_OTHERS: Final = """
+select d.device_id, (extract(epoch from o.ts) * 1000000)::bigint as ts_us, s.metric, o.value
+from telemetry_other o join telemetry_series s using (series_id) join device d using (device_key)
+"""
 
+Key = tuple[str, int | None]
+"""Asset and microseconds since 1970; no time: the agent could not trust its clock yet."""
 Sample = tuple[str, int, int, frozenset[tuple[str, float]]]
 """Asset, microseconds since 1970, quality, and the values by name."""
 
@@ -63,39 +71,31 @@ def arm(spool: Path) -> None:
 
 def read(spool: Path) -> list[Sample]:
     """All that was ever spooled; the agent must have ended."""
-    db = sqlite3.connect(spool)
-    try:
-        found = db.execute("SELECT asset, ts_us, quality, readings FROM ledger").fetchall()
-    finally:
-        db.close()
+    found = _fetch(spool, "SELECT asset, ts_us, quality, readings FROM ledger")
     return [(asset, ts_us, quality, _values(blob)) for asset, ts_us, quality, blob in found]
 
 
-def left_in_spool(spool: Path) -> int:
-    """Rows that the agent still holds; it must have ended."""
-    db = sqlite3.connect(spool)
-    try:
-        (count,) = db.execute("SELECT count(*) FROM sample").fetchone()
-    finally:
-        db.close()
-    return int(count)
+def left_in_spool(spool: Path) -> list[Key]:
+    """What the agent still holds; it must have ended."""
+    return _fetch(spool, _LEFT)
 
 
-async def stored(database_url: str) -> list[Sample]:
+async def stored(connection: "asyncpg.Connection[Any]") -> list[Sample]:
     """All that the database holds, in the ledger's form."""
-    connection = await asyncpg.connect(database_url)
-    try:
-        rows = await connection.fetch(_ROWS)
-    finally:
-        await connection.close()
+    others: dict[tuple[str, int], list[tuple[str, float]]] = defaultdict(list)
+    for device, ts_us, metric, value in await connection.fetch(_OTHERS):
+        others[device, ts_us].append((metric, value))
     return [
         (
             row["device_id"],
             row["ts_us"],
             row["quality"],
-            frozenset((name, row[name]) for name in COLUMNS if row[name] is not None),
+            frozenset(
+                [(name, row[name]) for name in COLUMNS if row[name] is not None]
+                + others.get((row["device_id"], row["ts_us"]), [])
+            ),
         )
-        for row in rows
+        for row in await connection.fetch(_ROWS)
     ]
 
 
@@ -115,6 +115,14 @@ def compare(spooled: Iterable[Sample], found: Iterable[Sample]) -> Findings:
         changed=changed,
         foreign=[key for key in counted if key not in expected],
     )
+
+
+def _fetch(spool: Path, query: str) -> list[Any]:
+    db = sqlite3.connect(spool)
+    try:
+        return db.execute(query).fetchall()
+    finally:
+        db.close()
 
 
 def _values(blob: bytes) -> frozenset[tuple[str, float]]:
