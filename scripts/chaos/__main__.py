@@ -81,16 +81,13 @@ async def run(arguments: argparse.Namespace, home: Path, places: Mapping[str, Pa
     async with a_world(home, places, agents=arguments.agents, seed=arguments.seed, say=say) as world:
         began_at_s = time.time()
         one = Run(arguments, world)
-        watching = asyncio.create_task(one.watch.run())
-        await _warm(world)
-        one.wrong += await prove_checker(world)
-        say("the checker notices a removed, a doubled and an altered row; now the faults")
-        await one.suffer(faults)
-        watching.cancel()
+        async with one.watch.watching():
+            await _warm(world)
+            one.wrong += await prove_checker(world)
+            say("the checker notices a removed, a doubled and an altered row; now the faults")
+            await one.suffer(faults)
         verdict = await judge(world, agents=arguments.agents, seed=arguments.seed, say=say)
         verdict.wrong += one.wrong
-        if watching.done() and not watching.cancelled() and (error := watching.exception()):
-            raise error
         result, panels = await report(
             world, one.watch, one.done, verdict,
             seed=arguments.seed, began_at_s=began_at_s, ended_at_s=time.time(), left_out=left_out,
@@ -102,7 +99,7 @@ async def run(arguments: argparse.Namespace, home: Path, places: Mapping[str, Pa
 
 
 async def _warm(world: World) -> None:
-    while (await world.patiently("select count(*) from telemetry"))[0][0] < WARM_ROWS:
+    while (await world.rows("select count(*) from telemetry"))[0][0] < WARM_ROWS:
         await asyncio.sleep(0.2)
 
 

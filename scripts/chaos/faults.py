@@ -63,7 +63,7 @@ async def _kill(world: World, fault: Fault, chance: random.Random) -> None:
         await asyncio.sleep(fault.lasts_s)
         agent.start()
         return
-    await asyncio.to_thread(world.stack.kill_part, fault.target, signal.SIGKILL)
+    await world.kill(fault.target)
     await asyncio.sleep(fault.lasts_s)
     await world.revive(fault.target)
 
@@ -71,17 +71,17 @@ async def _kill(world: World, fault: Fault, chance: random.Random) -> None:
 async def _after_full_disk(world: World, disk: str) -> None:
     """PostgreSQL and Kafka may have given up, as they say they do; an agent must not."""
     if disk != "spools":
-        await asyncio.to_thread(world.stack.kill_part, disk, signal.SIGKILL)
+        await world.kill(disk)
         await world.revive(disk)
 
 
 @asynccontextmanager
 async def _slow(world: World) -> AsyncIterator[None]:
-    await world.patiently(SLOW)
+    await world.execute(SLOW)
     try:
         yield
     finally:
-        await world.patiently(FAST)
+        await world.execute(FAST)
 
 
 async def _skew(agent: Agent, fault: Fault) -> None:

@@ -87,7 +87,7 @@ async def report(
     """Numbers of a run and its lines over time; times are seconds since 1970."""
     aside = [simple.FLOOD, simple.CARELESS, simple.THRICE]
     span = (datetime.fromtimestamp(began_at_s, UTC), datetime.fromtimestamp(ended_at_s, UTC))
-    rows = await world.patiently(COMMITS, aside, *span)
+    rows = await world.rows(COMMITS, aside, *span)
     committed_s = np.array([row["at"] for row in rows]) - began_at_s
     age_s = np.array([row["at"] - row["ts"] for row in rows])
     peak_mb = {part: max((mb for _, mb in points), default=0.0) for part, points in watch.memory_mb.items()}

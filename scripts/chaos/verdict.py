@@ -155,7 +155,7 @@ async def _judge_refusals(world: World, verdict: Verdict) -> None:
     verdict.bad_injected = len(world.bad.injected)
     names = [*bad.DEVICES, bad.STRANGER]
     for _ in range(6):  # a killed broker may have lost some: nobody else repeats them
-        buried = {bytes(row["payload"]) for row in await world.patiently(LETTERS, names)}
+        buried = {bytes(row["payload"]) for row in await world.rows(LETTERS, names)}
         if not (missing := world.bad.injected.keys() - buried):
             break
         world.bad.repeat(missing)
@@ -168,7 +168,7 @@ async def _judge_refusals(world: World, verdict: Verdict) -> None:
         )
     verdict.thrice = next(each.sent for each in world.simples if each.device == simple.THRICE)
     too_old = 0
-    for row in await world.patiently(REFUSED):
+    for row in await world.rows(REFUSED):
         device, reason, count = row["device_id"], Reason(row["reason"]), row["count"]
         if device == simple.THRICE and reason is Reason.CONFLICTING_SAMPLE:
             verdict.conflicts = count
@@ -180,7 +180,7 @@ async def _judge_refusals(world: World, verdict: Verdict) -> None:
         verdict.wrong.append(
             f"{verdict.thrice} conflicting samples were sent, {verdict.conflicts} were rejected"
         )
-    if too_old != verdict.too_old:
+    if too_old < verdict.too_old:  # more: one that a copied disk sent again, long after it was forgotten
         verdict.wrong.append(f"{verdict.too_old} samples were too old, {too_old} were rejected as that")
 
 

@@ -3,7 +3,8 @@
 import asyncio
 import os
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -33,8 +34,15 @@ class Watch:
         """Since the start."""
         return asyncio.get_running_loop().time() - self._began_s
 
-    async def run(self) -> None:
-        """Look every second."""
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """Look every second, as long as the block runs."""
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(self._run())
+            yield
+            task.cancel()
+
+    async def _run(self) -> None:
         while True:
             await self._look()
             await asyncio.sleep(1)

@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,6 +34,11 @@ SETTINGS: Final = {
     "LOG_LEVEL": "warning",
 }
 ADMIN_KEY: Final = "change-me-now"
+PATIENCE_S: Final = 90.0
+COMING_BACK: Final = (
+    asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, asyncpg.InsufficientResourcesError,
+    asyncpg.InterfaceError,
+)  # fmt: skip
 
 
 @dataclass
@@ -61,9 +66,13 @@ class World:
         )
         return [*roots, *(each.pid for root in roots for each in process.descendants(root))]
 
+    async def kill(self, part: str) -> None:
+        """kill -9."""
+        await whole(self.stack.kill_part, part, signal.SIGKILL)
+
     async def revive(self, part: str) -> None:
         """Start it if it does not run; ready afterwards."""
-        await asyncio.to_thread(self.stack.start, part)
+        await whole(self.stack.start, part)
 
     @asynccontextmanager
     async def stopped(self, pids: Callable[[], list[int]]) -> AsyncIterator[None]:
@@ -88,14 +97,21 @@ class World:
         finally:
             await connection.close(timeout=10)
 
-    async def patiently(self, query: str, *arguments: Any, within_s: float = 60) -> list[Any]:
-        """Rows, also from a database that is just coming back."""
-        deadline = asyncio.get_running_loop().time() + within_s
+    async def rows(self, query: str, *arguments: Any) -> list[Any]:
+        """Of a query, also from a database that is just coming back."""
+        return list(await self._patiently(lambda db: db.fetch(query, *arguments)))
+
+    async def execute(self, statements: str) -> None:
+        """The same without rows."""
+        await self._patiently(lambda db: db.execute(statements))
+
+    async def _patiently(self, ask: "Callable[[asyncpg.Connection[Any]], Awaitable[Any]]") -> Any:
+        deadline = asyncio.get_running_loop().time() + PATIENCE_S
         while True:
             try:
                 async with self.database() as db:
-                    return list(await db.fetch(query, *arguments))
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                    return await ask(db)
+            except (OSError, TimeoutError, *COMING_BACK):
                 if asyncio.get_running_loop().time() > deadline:
                     raise
                 await asyncio.sleep(0.5)
@@ -140,7 +156,7 @@ async def a_world(
         for link in links.values():
             await on_exit.enter_async_context(link)
         on_exit.push_async_callback(asyncio.to_thread, stack.stop)
-        await asyncio.to_thread(_start, stack)
+        await whole(_start, stack)
         boxes = [
             Agent(stack, f"site-{n}", assets, spools / f"site-{n}.sqlite", devices)
             for n in range(1, agents + 1)
@@ -170,6 +186,16 @@ def _start(stack: Stack) -> None:
     url = f"{stack.env()['PROVISIONING_URL']}/api/admin"
     for name in (*simple.DEVICES, *bad.DEVICES):
         device.post(f"{url}/devices", {"tenant_id": simple.TENANT, "device_id": name}, ADMIN_KEY)
+
+
+async def whole(work: Callable[..., None], *arguments: Any) -> None:
+    """In a thread; who is cancelled meanwhile waits for its end, so that nothing starts behind a stop."""
+    task = asyncio.create_task(asyncio.to_thread(work, *arguments))
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 def as_json(value: Any) -> str:
