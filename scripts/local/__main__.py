@@ -157,6 +157,7 @@ def welcome(ports: Ports) -> str:
             f"Metrics        http://{HOST}:{ports.gateway_health}/metrics (of the gateway)",
             f"MQTT           {HOST}:{ports.mosquitto}, with a certificate {ports.mqtt_tls}, "
             f"with a token {ports.mqtt_token}",
+            f"Ingest         https://localhost:{ports.ingest_http}/ingest/v1",
             f"Enrolment      https://localhost:{ports.enrol}",
             f"Database       {postgres.url(ports.postgres)}",
             "",

@@ -1,4 +1,4 @@
-"""The certificate authority of this machine, and certificates for the broker and the gateway.
+"""The certificate authority of this machine, and certificates for the broker, the gateway and HTTP ingest.
 
 Made when they are missing, and the certificates again when half of their year is over. The authority goes
 with the data: boxes that an earlier database knew have to enrol again.
@@ -13,6 +13,7 @@ from scripts.local.program import run_module
 
 BROKER: Final = "mosquitto"
 GATEWAY: Final = "svc-ingest-0"
+HTTP: Final = "ingest-http"
 RENEW_AFTER_S: Final = 180 * 86_400
 SIGN_AFTER_S: Final = 86_400
 
@@ -23,7 +24,7 @@ def authority(home: Path) -> Path:
 
 
 def directory(home: Path) -> Path:
-    """root.pem, chain.pem, and .pem and .key of the broker and the gateway."""
+    """root.pem, chain.pem, and .pem and .key of the broker, the gateway and HTTP ingest."""
     return home / "mosquitto"
 
 
@@ -33,9 +34,10 @@ def prepare(home: Path) -> None:
     if not (ours / "issuing.pem").exists():
         _run("init", ours)
     made_after = max(time.time() - RENEW_AFTER_S, (ours / "issuing.pem").stat().st_mtime)
-    if not _is_newer(own / f"{BROKER}.pem", made_after):
-        names = ("--dns", "localhost", "--ip", HOST)
-        _run("server", ours, "--out", str(own), "--name", BROKER, *names)
+    for server in (BROKER, HTTP):
+        if not _is_newer(own / f"{server}.pem", made_after):
+            names = ("--dns", "localhost", "--ip", HOST)
+            _run("server", ours, "--out", str(own), "--name", server, *names)
     if not _is_newer(own / f"{GATEWAY}.pem", made_after):
         _run("service", ours, "--out", str(own), "--name", GATEWAY)
 

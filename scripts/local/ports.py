@@ -32,6 +32,8 @@ VARIABLES: Final = {
     "escalation_health": "ESCALATION_HEALTH_PORT",
     "provisioning_health": "PROVISIONING_HEALTH_PORT",
     "api_health": "API_HEALTH_PORT",
+    "ingest_http": "INGEST_HTTP_PORT",
+    "ingest_http_health": "INGEST_HTTP_HEALTH_PORT",
 }
 
 # Below the range that the kernel gives to clients: one that retries a dead server's port could otherwise
@@ -64,6 +66,8 @@ class Ports:
     escalation_health: int = 8104
     provisioning_health: int = 8105
     api_health: int = 8106
+    ingest_http: int = 8444
+    ingest_http_health: int = 8107
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Ports":

@@ -44,6 +44,12 @@ def gateway_settings(home: Path, ports: Ports) -> dict[str, str]:
     }
 
 
+def http_settings(home: Path, ports: Ports) -> dict[str, str]:
+    """TLS here as in production."""
+    own = certificates.directory(home) / certificates.HTTP
+    return {"INGEST_HTTP_CERT": f"{own}.pem", "INGEST_HTTP_KEY": f"{own}.key"}
+
+
 def provisioning_settings(home: Path, ports: Ports) -> dict[str, str]:
     """The authority, and the broker that it keeps."""
     return {
@@ -73,6 +79,15 @@ SERVICES: Final = (
         "gateway_health",
         settings=gateway_settings,
         prepare=certificates.prepare,
+    ),
+    Service(
+        "ingest-http",
+        ("services.ingest", "http"),
+        "ingest",
+        "ingest_http_health",
+        ("ingest_http",),
+        http_settings,
+        certificates.prepare,
     ),
     Service("controller", ("services.controller",), "controller", "controller_health", ("controller",)),
     Service("escalation", ("services.escalation",), "escalation", "escalation_health"),

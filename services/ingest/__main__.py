@@ -1,4 +1,4 @@
-"""`python -m services.ingest gateway` and `... writer`: two processes of one service."""
+"""`python -m services.ingest gateway`, `... writer` and `... http`: three processes of one service."""
 
 import argparse
 import asyncio
@@ -34,12 +34,15 @@ HELP: Final = """\
 gateway   MQTT to Kafka: decodes, refuses with a reason, acknowledges only what Kafka has; publishes
           commands (while the box's mode is held), acknowledgements and configurations
 writer    Kafka to PostgreSQL: rows and offsets in one transaction, rejections, rollups, retention
+http      HTTPS to Kafka, for those who cannot speak MQTT; answers when the writer has committed
 
 Environment: DATABASE_URL, KAFKA_BOOTSTRAP, HEALTH_PORT, LOG_LEVEL
   gateway: MQTT_HOST, MQTT_PORT, MQTT_CA, MQTT_CERT, MQTT_KEY (mutual TLS), GATEWAY_INDEX (0),
            INGEST_WORKER_COUNT (4), INGEST_QUEUE_SIZE (10000)
   writer:  TIMESCALE_BATCH_SIZE (1000), TIMESCALE_FLUSH_INTERVAL_MS (1000),
            TELEMETRY_RETENTION_DAYS (90), ROLLUP_INTERVAL_S (15)
+  http:    INGEST_HTTP_HOST (127.0.0.1), INGEST_HTTP_PORT (8444), INGEST_HTTP_CERT, INGEST_HTTP_KEY (TLS),
+           INGEST_QUEUE_SIZE (10000)
 """
 
 
@@ -140,6 +143,13 @@ async def writer(settings: Settings) -> None:
         )
 
 
+async def http(settings: Settings) -> None:
+    """The door by HTTP; the other processes need nothing of what it imports."""
+    from services.ingest.http.wiring import http as run_http
+
+    await run_http(settings)
+
+
 async def tick(*names: str) -> None:
     """One line every 30 s with the sums of these metrics."""
     while True:
@@ -158,7 +168,8 @@ if __name__ == "__main__":
         description=HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("process", choices=("gateway", "writer"), help="which of the two to run")
+    processes = {"gateway": gateway, "writer": writer, "http": http}
+    parser.add_argument("process", choices=processes, help="which of them to run")
     process = parser.parse_args().process
     settings = load_settings(Settings)
-    run(f"ingest-{process}", settings, lambda: (gateway if process == "gateway" else writer)(settings))
+    run(f"ingest-{process}", settings, lambda: processes[process](settings))

@@ -33,6 +33,14 @@ COMMANDS: Final = Counter(
 )
 CONFIGS: Final = Counter("ingest_configs_total", "Desired configurations published")
 
+# HTTP door
+HTTP_SAMPLES: Final = Counter(
+    "ingest_http_samples_total",
+    "Samples by HTTP: accepted, rejected; requests unanswered in time",
+    ["result"],
+)
+HTTP_WAITING: Final = Gauge("ingest_http_waiting", "Samples by HTTP that have no outcome yet")
+
 # Writer
 BUFFERED: Final = Gauge("ingest_buffered_rows", "Samples that wait for the next flush", ["topic"])
 ROWS: Final = Counter("ingest_rows_written_total", "Samples committed, by way: copy or staging", ["way"])

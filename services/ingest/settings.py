@@ -39,6 +39,13 @@ class Settings(RuntimeSettings):
     """Of all agents of a tenant (samples), and of all its simple devices (messages)."""
     ingest_tenant_burst: float = Field(default=400_000.0, ge=1)
 
+    ingest_http_host: str = "127.0.0.1"
+    ingest_http_port: int = Field(default=8444, ge=0, le=65535)
+    """The door for those who cannot speak MQTT (U-P06)."""
+    ingest_http_cert: Path | None = None
+    """Set: TLS, with the key below; read again when the file changes. Production has no other way."""
+    ingest_http_key: Path | None = None
+
     timescale_batch_size: int = Field(default=1_000, ge=1, le=1_000_000)
     """P-039: samples that make a flush."""
     timescale_flush_interval_ms: int = Field(default=1_000, ge=1, le=60_000)
@@ -53,6 +60,8 @@ class Settings(RuntimeSettings):
         given = [self.mqtt_ca, self.mqtt_cert, self.mqtt_key]
         if any(given) and not all(given):
             raise ValueError("MQTT_CA, MQTT_CERT and MQTT_KEY belong together: set all three, or none")
+        if bool(self.ingest_http_cert) != bool(self.ingest_http_key):
+            raise ValueError("INGEST_HTTP_CERT and INGEST_HTTP_KEY belong together: set both, or none")
         return self
 
     @property

@@ -139,6 +139,26 @@ async def follow(
                     apply(record)
 
 
+async def tail(
+    bootstrap: str,
+    topic: str,
+    *,
+    handle: Callable[[Sequence[Record]], Awaitable[None]],
+    ready: asyncio.Event,
+) -> None:
+    """Hear all that is said on a topic from now on, without a group; once `ready` nothing is missed."""
+    async with consumer(bootstrap, [], group=None) as source:
+        partitions = await until_available(f"find topic {topic}", lambda: _partitions(source, topic))
+        source.assign(partitions)
+        ends = await until_available("read the end offsets", lambda: _end_offsets(source, partitions))
+        for partition, end in ends.items():
+            source.seek(partition, end)
+        ready.set()
+        while True:
+            for batch in (await source.getmany(timeout_ms=1_000)).values():
+                await handle(batch)
+
+
 @asynccontextmanager
 async def consumer(
     bootstrap: str, topics: Sequence[str], *, group: str | None, from_latest: bool = False
