@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -283,22 +284,25 @@ def tenant(request: pytest.FixtureRequest) -> str:
     return f"tenant-{next(_numbers)}"
 
 
-@pytest.fixture(scope="session")
-def components() -> Iterator[Platform]:
-    """Servers of these tests alone: they are killed."""
+@contextmanager
+def a_platform(**environment: str) -> Iterator[Platform]:
+    """Servers of their own, with these settings of the gateway and the writer."""
     directory = Path(tempfile.mkdtemp(prefix="overwatt-ingest-", dir="/tmp"))
     directory.chmod(0o755)
-    environment = {
-        "ROLLUP_INTERVAL_S": "1",
-        "TIMESCALE_FLUSH_INTERVAL_MS": "200",
-        "INGEST_QUEUE_SIZE": "50",
-    }
-    with Stack(directory, Ports.free(), service_environment=environment) as stack:
+    settings = {"ROLLUP_INTERVAL_S": "1", "TIMESCALE_FLUSH_INTERVAL_MS": "200"}
+    with Stack(directory, Ports.free(), service_environment=settings | environment) as stack:
         stack.start("kafka", "postgres", "mosquitto")
         stack.migrate()
         yield Platform(stack, stack.env()["DATABASE_URL"])
     stack.remove_data()
     shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def components() -> Iterator[Platform]:
+    """Servers of these tests alone: they are killed."""
+    with a_platform(INGEST_QUEUE_SIZE="50") as platform:
+        yield platform
 
 
 @pytest.fixture
