@@ -38,7 +38,10 @@ http      HTTPS to Kafka, for those who cannot speak MQTT; answers when the writ
 
 Environment: DATABASE_URL, KAFKA_BOOTSTRAP, HEALTH_PORT, LOG_LEVEL
   gateway: MQTT_HOST, MQTT_PORT, MQTT_CA, MQTT_CERT, MQTT_KEY (mutual TLS), GATEWAY_INDEX (0),
-           INGEST_WORKER_COUNT (4), INGEST_QUEUE_SIZE (10000)
+           INGEST_WORKER_COUNT (4), INGEST_QUEUE_SIZE (10000: also the MQTT receive maximum)
+           quotas, 0 is none: INGEST_DEVICE_RATE (10 messages/s of a simple device),
+           INGEST_DEVICE_BURST (50), INGEST_AGENT_RATE (2000 samples/s of an agent), INGEST_AGENT_BURST
+           (20000), INGEST_TENANT_RATE (200000 of either sort), INGEST_TENANT_BURST (400000)
   writer:  TIMESCALE_BATCH_SIZE (1000), TIMESCALE_FLUSH_INTERVAL_MS (1000),
            TELEMETRY_RETENTION_DAYS (90), ROLLUP_INTERVAL_S (15)
   http:    INGEST_HTTP_HOST (127.0.0.1), INGEST_HTTP_PORT (8444), INGEST_HTTP_CERT, INGEST_HTTP_KEY (TLS),
