@@ -19,8 +19,8 @@ setup: ## Install what is missing: servers, Java, Node, .venv, Kafka's jars, Com
 demo: setup ## Everything with a small fleet and a live view; Ctrl-C ends it (DURATION=120 ends it by itself, SPEED=60 hurries the hardware)
 	@$(PYTHON) -m scripts.demo $(if $(DURATION),--duration $(DURATION)) $(if $(SPEED),--speed $(SPEED))
 
-start: setup ## Start PostgreSQL, Redis, Mosquitto, Kafka and the services in the background
-	@$(PYTHON) -m scripts.local up
+start: setup ## Start PostgreSQL, Redis, Mosquitto, Kafka and the services in the background (GATEWAYS=2 WRITERS=2 for two of each)
+	@$(if $(GATEWAYS),GATEWAYS=$(GATEWAYS)) $(if $(WRITERS),WRITERS=$(WRITERS)) $(PYTHON) -m scripts.local up
 
 stop: ## End all of that; the data stays
 	@$(PYTHON) -m scripts.local down
@@ -87,7 +87,7 @@ lock: ## Write requirements.txt, and the three derived from it for the images, f
 	$(LOCK) --no-annotate -c requirements.txt -o edge_agent/fleet/requirements.txt --extra edge --extra fleet
 
 up: ## The same platform in Docker, with EMQX and TimescaleDB
-	$(COMPOSE) $(DEV) up -d --build --wait
+	$(if $(GATEWAYS),GATEWAYS=$(GATEWAYS)) $(COMPOSE) $(DEV) $(if $(filter 2,$(GATEWAYS)),--profile replicas) up -d --build --wait $(if $(WRITERS),--scale ingest-writer=$(WRITERS))
 
 rebuild: ## Build all images again and replace what runs from them
 	$(COMPOSE) $(DEV) build && $(COMPOSE) $(DEV) up -d

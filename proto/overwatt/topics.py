@@ -21,6 +21,11 @@ PROTOBUF: Final = "application/x-protobuf"
 MAX_JSON_BYTES: Final = 16_384
 MAX_BATCH_BYTES: Final = 65_536
 
+GATEWAYS: Final = 4
+"""Replicas at most: their names stand in Mosquitto's rules, which know no pattern of user names."""
+BEATS: Final = "gateways/+"
+"""MQTT topics on which gateways tell each other that they live."""
+
 # Kafka. Partitions are chosen by `partition_of`, so that one device stays in order.
 TELEMETRY: Final = "telemetry"
 LATE: Final = "telemetry.late"
@@ -74,6 +79,17 @@ def parse(name: str) -> Address | None:
     if parts[3] not in UP and parts[3] not in DOWN:
         return None
     return Address(parts[1], parts[2], parts[3])
+
+
+def beat(gateway: int) -> str:
+    """`gateways/<number>`: who serves this session says so there."""
+    return f"gateways/{gateway}"
+
+
+def beating(topic: str) -> int | None:
+    """The gateway that a beat is about; None: it is no beat."""
+    place, _, number = topic.partition("/")
+    return int(number) if place == "gateways" and number.isascii() and number.isdigit() else None
 
 
 def identity(tenant: str, device: str) -> str:

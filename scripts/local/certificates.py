@@ -12,8 +12,9 @@ from scripts.local.ports import HOST
 from scripts.local.program import run_module
 
 BROKER: Final = "mosquitto"
-GATEWAY: Final = "svc-ingest-0"
 HTTP: Final = "ingest-http"
+GATEWAYS: Final = ("svc-ingest-0", "svc-ingest-1")
+"""Each has the other one's too, to serve its session while it is away."""
 RENEW_AFTER_S: Final = 180 * 86_400
 SIGN_AFTER_S: Final = 86_400
 
@@ -24,7 +25,7 @@ def authority(home: Path) -> Path:
 
 
 def directory(home: Path) -> Path:
-    """root.pem, chain.pem, and .pem and .key of the broker, the gateway and HTTP ingest."""
+    """root.pem, chain.pem, and .pem and .key of the broker, the gateways and HTTP ingest."""
     return home / "mosquitto"
 
 
@@ -38,8 +39,9 @@ def prepare(home: Path) -> None:
         if not _is_newer(own / f"{server}.pem", made_after):
             names = ("--dns", "localhost", "--ip", HOST)
             _run("server", ours, "--out", str(own), "--name", server, *names)
-    if not _is_newer(own / f"{GATEWAY}.pem", made_after):
-        _run("service", ours, "--out", str(own), "--name", GATEWAY)
+    for gateway in GATEWAYS:
+        if not _is_newer(own / f"{gateway}.pem", made_after):
+            _run("service", ours, "--out", str(own), "--name", gateway)
 
 
 def sign_crl(home: Path, crl: Path) -> None:

@@ -34,6 +34,8 @@ VARIABLES: Final = {
     "api_health": "API_HEALTH_PORT",
     "ingest_http": "INGEST_HTTP_PORT",
     "ingest_http_health": "INGEST_HTTP_HEALTH_PORT",
+    "gateway_1_health": "GATEWAY_1_HEALTH_PORT",
+    "writer_1_health": "WRITER_1_HEALTH_PORT",
 }
 
 # Below the range that the kernel gives to clients: one that retries a dead server's port could otherwise
@@ -68,6 +70,8 @@ class Ports:
     api_health: int = 8106
     ingest_http: int = 8444
     ingest_http_health: int = 8107
+    gateway_1_health: int = 8111
+    writer_1_health: int = 8112
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Ports":

@@ -13,7 +13,11 @@ from typing import Final
 from scripts.local import certificates, mosquitto, postgres
 from scripts.local.part import ROOT, Part
 from scripts.local.ports import HOST, VARIABLES, Ports
+from scripts.local.problem import Problem
 from scripts.local.program import PYTHONPATH, run_module
+
+GATEWAYS: Final = "GATEWAYS"
+WRITERS: Final = "WRITERS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +35,20 @@ class Service:
     settings: Callable[[Path, Ports], Mapping[str, str]] = lambda home, ports: {}
     """Variables that only it is given."""
     prepare: Callable[[Path], None] = lambda home: None
+    replicas: str = ""
+    """Set: a second one of its kind, wanted when this variable is 2."""
 
 
-def gateway_settings(home: Path, ports: Ports) -> dict[str, str]:
+def gateway_settings(home: Path, ports: Ports, index: int = 0) -> dict[str, str]:
     """It speaks mutual TLS here as it does in production."""
     own = certificates.directory(home)
     return {
+        "GATEWAY_INDEX": str(index),
+        "GATEWAY_COUNT": os.environ.get(GATEWAYS, "1"),
         "MQTT_PORT": str(ports.mqtt_tls),
         "MQTT_CA": str(own / "root.pem"),
-        "MQTT_CERT": str(own / f"{certificates.GATEWAY}.pem"),
-        "MQTT_KEY": str(own / f"{certificates.GATEWAY}.key"),
+        "MQTT_CERT": str(own / f"{certificates.GATEWAYS[index]}.pem"),
+        "MQTT_KEY": str(own / f"{certificates.GATEWAYS[index]}.key"),
     }
 
 
@@ -92,9 +100,27 @@ SERVICES: Final = (
     Service("controller", ("services.controller",), "controller", "controller_health", ("controller",)),
     Service("escalation", ("services.escalation",), "escalation", "escalation_health"),
     Service("api", ("services.api",), "api", "api_health", ("api",)),
+    Service("ingest-writer-1", ("services.ingest", "writer"), "ingest", "writer_1_health", replicas=WRITERS),
+    Service(
+        "ingest-gateway-1",
+        ("services.ingest", "gateway"),
+        "ingest",
+        "gateway_1_health",
+        settings=partial(gateway_settings, index=1),
+        prepare=certificates.prepare,
+        replicas=GATEWAYS,
+    ),
 )
 
 ASSETS: Final = "assets.yaml"
+
+
+def wanted(environment: Mapping[str, str]) -> list[str]:
+    """The services that a start begins: second ones where GATEWAYS or WRITERS is 2."""
+    for variable in (GATEWAYS, WRITERS):
+        if environment.get(variable, "1") not in ("1", "2"):
+            raise Problem(f"{variable}={environment[variable]} cannot be started here: give 1 or 2")
+    return [each.name for each in SERVICES if not each.replicas or environment.get(each.replicas) == "2"]
 
 
 def parts(home: Path, ports: Ports, extra: Mapping[str, str]) -> list[Part]:

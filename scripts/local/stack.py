@@ -102,7 +102,7 @@ class Stack:
 
     def up(self) -> None:
         """Components, migrations, topics, services; returns when all are ready."""
-        names = [service.name for service in services.SERVICES]
+        names = services.wanted(os.environ)
         self.require_free_ports((*COMPONENTS, *names))
         self.start(*COMPONENTS)
         self.migrate()
@@ -194,8 +194,10 @@ class Stack:
         return found.pid if found and found.is_alive else None
 
     def status(self) -> list[Status]:
-        """Every part, running or not."""
-        return [self._status(name) for name in self._names()]
+        """Every part, running or not; a second one of its kind where it was started."""
+        spare = {each.name for each in services.SERVICES if each.replicas}
+        names = (name for name in self._names() if name not in spare or self._pid_file(name).exists())
+        return [self._status(name) for name in names]
 
     def deaths(self) -> list[str]:
         """A line for each process that ended by itself, with its last words."""

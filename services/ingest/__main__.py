@@ -14,7 +14,7 @@ from services.ingest.dead_letters import DeadLetterStore
 from services.ingest.flush import Flush
 from services.ingest.heap import keep_heap
 from services.ingest.housekeeping import Housekeeping
-from services.ingest.session import Sessions
+from services.ingest.sessions import Sessions
 from services.ingest.settings import Settings, refuse_plain_mqtt
 from services.ingest.sorting import PutOff, hour_by_hour
 from services.ingest.spool_watch import SpoolWatch
@@ -37,7 +37,8 @@ writer    Kafka to PostgreSQL: rows and offsets in one transaction, rejections, 
 http      HTTPS to Kafka, for those who cannot speak MQTT; answers when the writer has committed
 
 Environment: DATABASE_URL, KAFKA_BOOTSTRAP, HEALTH_PORT, LOG_LEVEL
-  gateway: MQTT_HOST, MQTT_PORT, MQTT_CA, MQTT_CERT, MQTT_KEY (mutual TLS), GATEWAY_INDEX (0),
+  gateway: MQTT_HOST, MQTT_PORT, MQTT_CA, MQTT_CERT, MQTT_KEY (mutual TLS), GATEWAY_INDEX (0) of
+           GATEWAY_COUNT (1) replicas (their certificates lie beside MQTT_CERT),
            INGEST_WORKER_COUNT (4), INGEST_QUEUE_SIZE (10000: also the MQTT receive maximum)
            quotas, 0 is none: INGEST_DEVICE_RATE (10 messages/s of a simple device),
            INGEST_DEVICE_BURST (50), INGEST_AGENT_RATE (2000 samples/s of an agent), INGEST_AGENT_BURST

@@ -23,7 +23,8 @@ PAUSED: Final = Gauge("ingest_paused", "1 while the queue is full (gateway) or t
 PRODUCE_SECONDS: Final = Histogram(
     "ingest_kafka_produce_seconds", "From handing a bulk to Kafka until all of it is safe", buckets=SECONDS
 )
-CONNECTED: Final = Gauge("ingest_mqtt_connected", "1 while the MQTT session is up")
+CONNECTED: Final = Gauge("ingest_mqtt_connected", "1 while this MQTT session is up", ["session"])
+ADOPTED: Final = Gauge("ingest_adopted_sessions", "MQTT sessions served for a replica that is silent")
 STALE_ACKS: Final = Counter(
     "ingest_stale_acks_total", "Acknowledgements not sent since their connection is gone; broker sends again"
 )

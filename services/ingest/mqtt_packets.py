@@ -16,7 +16,6 @@ PINGRESP: Final = 0xD0
 DISCONNECT: Final = 0xE0
 
 PINGREQ_PACKET: Final = b"\xc0\x00"
-DISCONNECT_PACKET: Final = b"\xe0\x00"
 
 CONTENT_TYPE: Final = 0x03
 RECEIVE_MAXIMUM: Final = 0x21
@@ -24,6 +23,8 @@ FAILURE: Final = 0x80
 """Reason codes from here on are refusals."""
 DUPLICATE: Final = 0x08
 """Flag of a PUBLISH that is sent again."""
+RETAINED: Final = 0x01
+"""Flag of a PUBLISH from before the subscription."""
 
 _SIZES: Final = {  # of properties; those not here are text or binary, with two bytes of length
     **dict.fromkeys((0x01, 0x17, 0x19, 0x24, 0x25, 0x28, 0x29, 0x2A), 1),
@@ -77,6 +78,16 @@ def subscribe(mid: int, filters: Sequence[tuple[str, int]]) -> bytes:
     """Topic filters with their options: QoS, plus 0x10 for no retained message of an older subscription."""
     body = struct.pack(">HB", mid, 0)
     return _packet(0x82, body + b"".join(_text(name) + bytes([options]) for name, options in filters))
+
+
+def unsubscribe(mid: int, filters: Sequence[str]) -> bytes:
+    """Topic filters, whether or not there are such subscriptions."""
+    return _packet(0xA2, struct.pack(">HB", mid, 0) + b"".join(map(_text, filters)))
+
+
+def disconnect(*, forget: bool = False) -> bytes:
+    """The last packet; to be forgotten: the session ends with the connection."""
+    return _packet(DISCONNECT, b"\x00" + _sized(struct.pack(">BI", 0x11, 0)) if forget else b"")
 
 
 def publish(

@@ -1,14 +1,16 @@
-"""One gateway session after the other: its connections, and a fresh start when Kafka gives up on something.
+"""One gateway session: an MQTT session with what serves it.
 
-The broker then sends again what was not acknowledged, so starting over loses nothing.
+It starts over when Kafka gives up on something: the broker then sends again what was not acknowledged, so
+that loses nothing.
 """
 
 import asyncio
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from overwatt import topics
-from overwatt.v1.telemetry_pb2 import Ack
 from services.ingest.acks import Acks
 from services.ingest.commands import Commands
 from services.ingest.configs import Configs
@@ -18,7 +20,8 @@ from services.ingest.link import Tls
 from services.ingest.model import Member
 from services.ingest.registry import Registry
 from services.ingest.rejections import Rejections
-from services.ingest.settings import Settings
+from services.ingest.replicas import BEAT_S, LEAD, Beat, filters
+from services.ingest.settings import Settings, session_id
 from services.ingest.source import MqttSource, connected
 from services.runtime.bus import Producer, consume, producer
 from services.runtime.errors import Unavailable
@@ -30,120 +33,119 @@ log = get_logger(__name__)
 GOODBYE_S: Final = 2.0
 
 
-class Sessions:
-    """Runs gateway sessions for ever."""
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the sessions of a process share."""
 
-    def __init__(self, settings: Settings, pool: Pool) -> None:
-        self._settings = settings
-        self._pool = pool
-        self.registry = Registry()
-        self.registry_loaded = asyncio.Event()
-        self._rejections = Rejections()
-        self._limits = Limits(settings)
-        self._source: MqttSource | None = None
+    settings: Settings
+    pool: Pool
+    registry: Registry
+    rejections: Rejections
+    limits: Limits
+    on_beat: Callable[[Beat], None]
+
+
+class Session:
+    """Serves session `index`. Ends with an ExceptionGroup when something gives up."""
+
+    def __init__(self, index: int, shared: Shared, *, reconnects: bool = True) -> None:
+        """Raises Unavailable where there is no certificate for it."""
+        settings = shared.settings
+        self.index = index
+        self._shared = shared
         self._gateway: Gateway | None = None
         self._configs: Configs | None = None
-        self.registry.listen(self._changed)
-
-    async def run(self) -> None:
-        """Session after session."""
-        # Before it everybody would be a stranger.
-        await self.registry_loaded.wait()
-        while True:
-            try:
-                await self._session()
-            except ExceptionGroup as failures:
-                _, others = failures.split(Unavailable)
-                if others:
-                    raise
-                log.error("session starts over", error=repr(failures.exceptions[0]))
-
-    async def check_mqtt(self) -> None:
-        """Readiness."""
-        if self._source is None:
-            raise Unavailable("the registry is not loaded yet")
-        await self._source.check()
-
-    async def _session(self) -> None:
-        settings = self._settings
-        source = MqttSource(
-            client_id=settings.gateway_id,
+        self.source = MqttSource(
+            client_id=session_id(index),
             host=settings.mqtt_host,
             port=settings.mqtt_port,
             receive_maximum=settings.receive_maximum,
-            tls=_tls(settings),
+            tls=_tls(settings, index),
+            filters=filters(index, settings.gateway_count),
+            on_beat=shared.on_beat,
+            reconnects=reconnects,
         )
-        async with producer(settings.kafka_bootstrap, name=settings.gateway_id, linger_ms=0) as bus:
-            await self._serve(source, bus, await bus.partitions(topics.TELEMETRY))
 
-    async def _serve(self, source: MqttSource, bus: Producer, partitions: int) -> None:
-        settings, kafka = self._settings, self._settings.kafka_bootstrap
-        acks = Acks(
-            lambda tenant, device, channel, payload, content_type: source.publish(
-                topics.topic(tenant, device, channel), payload, content_type=content_type
+    async def serve(self) -> None:
+        """Until something gives up."""
+        settings, limits = self._shared.settings, self._shared.limits
+        async with producer(settings.kafka_bootstrap, name=session_id(self.index), linger_ms=0) as bus:
+            acks = Acks(self._publish)
+            gateway = self._gateway = Gateway(
+                source=self.source,
+                producer=bus,
+                registry=self._shared.registry,
+                rejections=self._shared.rejections,
+                limits=limits,
+                answer=acks.send,
+                partitions=await bus.partitions(topics.TELEMETRY),
+                workers=settings.ingest_worker_count,
             )
-        )
-
-        def publish_config(tenant: str, device: str, payload: bytes) -> None:
-            source.publish(
-                topics.topic(tenant, device, "config"), payload, content_type=topics.PROTOBUF, retain=True
-            )
-
-        def forget_status(tenant: str, device: str) -> None:
-            source.publish(topics.topic(tenant, device, "status"), b"", content_type="", retain=True)
-
-        def answer(tenant: str, device: str, ack: Ack) -> None:
-            acks.send(tenant, device, ack)
-
-        gateway = Gateway(
-            source=source,
-            producer=bus,
-            registry=self.registry,
-            rejections=self._rejections,
-            limits=self._limits,
-            answer=answer,
-            partitions=partitions,
-            workers=settings.ingest_worker_count,
-        )
-        configs = Configs(self.registry, publish_config, forget_status)
-        source.on_connected(configs.publish_all)
-        source.on_connected(lambda: self._limits.is_behind(time.monotonic()))
-        self._source, self._gateway, self._configs = source, gateway, configs
-        try:
-            async with connected(source), asyncio.TaskGroup() as group:
-                commands = Commands(
-                    pool=self._pool, source=source, producer=bus, registry=self.registry, group=group
-                )
-                group.create_task(gateway.run(), name="gateway")
-                group.create_task(configs.run(source.arrived), name="configs")
-                group.create_task(
-                    consume(
-                        kafka,
-                        [topics.OUTCOMES],
-                        group=f"gateway-{settings.gateway_index}",
-                        handle=acks.take,
-                        from_latest=True,
-                    ),
-                    name="acks",
-                )
-                group.create_task(
-                    consume(kafka, [topics.COMMANDS], group="gateway", handle=commands.take), name="commands"
-                )
-        finally:
-            self._gateway = self._configs = None
+            self.source.on_connected(lambda: limits.is_behind(time.monotonic()))
+            self.source.on_connected(self._beat)
             try:
-                await asyncio.wait_for(gateway.flush_counts(), GOODBYE_S)
-            except (TimeoutError, Unavailable) as error:
-                log.warning("numbers of rejections lost", error=repr(error))
+                async with connected(self.source), asyncio.TaskGroup() as group:
+                    group.create_task(gateway.run(), name="gateway")
+                    group.create_task(self._keep_beating(), name="beat")
+                    if self.index == LEAD:
+                        self._lead(group, bus, acks)
+            finally:
+                self._gateway = self._configs = None
+                try:
+                    await asyncio.wait_for(gateway.flush_counts(), GOODBYE_S)
+                except (TimeoutError, Unavailable) as error:
+                    log.warning("numbers of rejections lost", error=repr(error))
 
-    def _changed(self, name: str, member: Member | None) -> None:
+    def changed(self, name: str, member: Member | None) -> None:
+        """The registry has something new."""
         if self._configs:
             self._configs.changed(name, member)
         if self._gateway:
             self._gateway.registered(name, member)
 
+    def _lead(self, group: asyncio.TaskGroup, bus: Producer, acks: Acks) -> None:
+        """What the platform publishes once, however many replicas there are."""
+        kafka, registry = self._shared.settings.kafka_bootstrap, self._shared.registry
+        configs = Configs(registry, self._publish_config, self._forget_status)
+        commands = Commands(
+            pool=self._shared.pool, source=self.source, producer=bus, registry=registry, group=group
+        )
+        self.source.on_connected(configs.publish_all)
+        self._configs = configs
+        group.create_task(configs.run(self.source.arrived), name="configs")
+        group.create_task(
+            consume(kafka, [topics.OUTCOMES], group="gateway-0", handle=acks.take, from_latest=True),
+            name="acks",
+        )
+        group.create_task(
+            consume(kafka, [topics.COMMANDS], group="gateway", handle=commands.take), name="commands"
+        )
 
-def _tls(settings: Settings) -> Tls | None:
-    if settings.mqtt_ca and settings.mqtt_cert and settings.mqtt_key:
-        return Tls(settings.mqtt_ca, settings.mqtt_cert, settings.mqtt_key)
-    return None
+    async def _keep_beating(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT_S)
+            self._beat()
+
+    def _beat(self) -> None:
+        self.source.beat(self.index, b"1")
+
+    def _publish(self, tenant: str, device: str, channel: str, payload: bytes, content_type: str) -> bool:
+        return self.source.publish(topics.topic(tenant, device, channel), payload, content_type=content_type)
+
+    def _publish_config(self, tenant: str, device: str, payload: bytes) -> None:
+        self.source.publish(
+            topics.topic(tenant, device, "config"), payload, content_type=topics.PROTOBUF, retain=True
+        )
+
+    def _forget_status(self, tenant: str, device: str) -> None:
+        self.source.publish(topics.topic(tenant, device, "status"), b"", retain=True)
+
+
+def _tls(settings: Settings, index: int) -> Tls | None:
+    files = settings.mqtt_files(index)
+    if files is None:
+        return None
+    for file in files:
+        if not file.exists():
+            raise Unavailable(f"{file} is missing: {session_id(index)} cannot connect without it")
+    return Tls(*files)

@@ -5,6 +5,7 @@ from typing import Final
 
 from pydantic import Field, model_validator
 
+from overwatt.topics import GATEWAYS
 from services.runtime.settings import RuntimeSettings
 
 MOST_IN_FLIGHT: Final = 65_535
@@ -20,8 +21,10 @@ class Settings(RuntimeSettings):
     """Set: mutual TLS, with the certificate and key below. Production has no other way."""
     mqtt_cert: Path | None = None
     mqtt_key: Path | None = None
-    gateway_index: int = Field(default=0, ge=0, le=999)
-    """Number of this replica; its MQTT session is its own."""
+    gateway_index: int = Field(default=0, ge=0, lt=GATEWAYS)
+    """Number of this replica, from 0; its MQTT session is its own."""
+    gateway_count: int = Field(default=1, ge=1, le=GATEWAYS)
+    """How many replicas share the telemetry."""
 
     ingest_worker_count: int = Field(default=4, ge=1, le=64)
     """P-044: tasks that decode and forward."""
@@ -62,6 +65,11 @@ class Settings(RuntimeSettings):
             raise ValueError("MQTT_CA, MQTT_CERT and MQTT_KEY belong together: set all three, or none")
         if bool(self.ingest_http_cert) != bool(self.ingest_http_key):
             raise ValueError("INGEST_HTTP_CERT and INGEST_HTTP_KEY belong together: set both, or none")
+        if self.gateway_index >= self.gateway_count:
+            raise ValueError(
+                f"GATEWAY_INDEX={self.gateway_index} with GATEWAY_COUNT={self.gateway_count}: replicas are "
+                "counted from 0, so the index must be below the count"
+            )
         return self
 
     @property
@@ -69,10 +77,19 @@ class Settings(RuntimeSettings):
         """Unacknowledged messages that the broker may have out with us."""
         return min(self.ingest_queue_size, MOST_IN_FLIGHT)
 
-    @property
-    def gateway_id(self) -> str:
-        """MQTT client id and user name of this replica."""
-        return f"svc-ingest-{self.gateway_index}"
+    def mqtt_files(self, index: int) -> tuple[Path, Path, Path] | None:
+        """Authority, certificate and key of a session: those of the others lie beside our own, by name."""
+        if not (self.mqtt_ca and self.mqtt_cert and self.mqtt_key):
+            return None
+        if index == self.gateway_index:
+            return self.mqtt_ca, self.mqtt_cert, self.mqtt_key
+        name = session_id(index)
+        return self.mqtt_ca, self.mqtt_cert.with_name(f"{name}.pem"), self.mqtt_key.with_name(f"{name}.key")
+
+
+def session_id(index: int) -> str:
+    """MQTT client id and user name of a session; also the common name of its certificate."""
+    return f"svc-ingest-{index}"
 
 
 def refuse_plain_mqtt(settings: Settings) -> None:

@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from socket import socket
 from typing import Final, NamedTuple
 
+from overwatt import topics
 from services.ingest import metrics, mqtt_packets
 from services.ingest.link import Link, Tls, open_socket
 from services.ingest.model import Message
 from services.ingest.mqtt_packets import DUPLICATE, FAILURE
 from services.ingest.receipts import Receipt, Receipts
+from services.ingest.replicas import ALL, Beat, Filters
 from services.runtime.errors import Unavailable
 from services.runtime.log import get_logger
 from services.runtime.retry import Backoff
@@ -34,11 +36,6 @@ PING_S: Final = 5.0
 MOST_OUT: Final = 1_000
 """Of our own QoS 1 messages on their way to the broker."""
 RECONNECT: Final = Backoff(first_s=1.0, longest_s=5.0)
-SUBSCRIPTIONS: Final = [
-    # Statuses are retained: each connect hears them again. Telemetry that somebody retained is old.
-    (f"devices/+/+/{channel}", 1 | retain_handling << 4)
-    for channel, retain_handling in (("telemetry", 2), ("reply", 2), ("event", 2), ("status", 0))
-]
 
 
 class Arrived(NamedTuple):
@@ -69,8 +66,18 @@ class MqttSource:
     """One persistent MQTT session."""
 
     def __init__(
-        self, *, client_id: str, host: str, port: int, receive_maximum: int, tls: Tls | None = None
+        self,
+        *,
+        client_id: str,
+        host: str,
+        port: int,
+        receive_maximum: int,
+        tls: Tls | None = None,
+        filters: Filters = ALL,
+        on_beat: Callable[[Beat], None] = lambda beat: None,
+        reconnects: bool = True,
     ) -> None:
+        """`on_beat` hears other gateways. Without `reconnects` it ends with its first connection."""
         self._where = f"{host}:{port}"
         self._client_id, self._host, self._port, self._tls = client_id, host, port, tls
         self._limit = receive_maximum
@@ -87,25 +94,46 @@ class MqttSource:
         self._last: _Out | None = None
         self._news = asyncio.Event()
         self._gone = asyncio.Event()
+        self._filters, self._on_beat, self._reconnects = filters, on_beat, reconnects
         self._on_connected: list[Callable[[], None]] = []
+        self._on_lost: list[Callable[[], None]] = []
+        self._forget = False
         self.is_connected = False
+        self.was_present = False
+        """Whether the broker knew this session at the last connect."""
+        self.taken = 0
+        """Messages handed out by `take`."""
 
     def on_connected(self, call: Callable[[], None]) -> None:
         """Call after every connect."""
         self._on_connected.append(call)
 
+    def on_lost(self, call: Callable[[], None]) -> None:
+        """Call when a connection has ended, or could not be made."""
+        self._on_lost.append(call)
+
     def start(self) -> None:
         """Connect, now and again for ever."""
         self._task = asyncio.create_task(self._stay_connected(), name="mqtt")
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether everything that has arrived is acknowledged."""
+        return not self._open and not self._inbox
+
+    def forget(self) -> None:
+        """The broker is not to keep this session beyond `stop`."""
+        self._forget = True
+
     async def stop(self) -> None:
         """Leave; the broker keeps the session and what is not acknowledged."""
         if self._link:
-            self._link.write(mqtt_packets.DISCONNECT_PACKET)
+            self._link.write(mqtt_packets.disconnect(forget=self._forget))
             await self._link.flushed(1.0)
         if self._task:
             self._task.cancel()
             await asyncio.wait([self._task])
+        self._count(-self._open)
 
     async def check(self) -> None:
         """Readiness."""
@@ -122,6 +150,7 @@ class MqttSource:
         await self._arrival.wait()
         self._arrival.clear()
         arrived, self._inbox = self._inbox, []
+        self.taken += len(arrived)
         self._count(len(arrived))
         return arrived
 
@@ -153,6 +182,11 @@ class MqttSource:
         self._send_queued()
         return True
 
+    def beat(self, index: int, payload: bytes) -> None:
+        """Say that this session is served; nothing: that it ends for good. QoS 0, retained."""
+        if self._link and self.is_connected:
+            self._link.write(mqtt_packets.publish(topics.beat(index), payload, retain=True))
+
     async def arrived(self) -> None:
         """Wait until the broker has what was published last, or the connection does not live."""
         last = self._last
@@ -179,9 +213,12 @@ class MqttSource:
                 connection = await self._connect()
             except OSError as error:
                 log.warning("MQTT broker not reached", broker=self._where, error=str(error))
+                self._tell(self._on_lost)
             else:
                 if await self._converse(connection):
                     attempt = 0
+            if not self._reconnects:
+                return
             await asyncio.sleep(RECONNECT.delay_s(attempt, random.random()))
             attempt += 1
 
@@ -219,10 +256,11 @@ class MqttSource:
 
     def _ended(self, reason: str) -> None:
         self._link, self.is_connected = None, False
-        metrics.CONNECTED.set(0)
+        metrics.CONNECTED.labels(self._client_id).set(0)
         self._news.set()
         self._gone.set()
-        log.warning("MQTT disconnected", broker=self._where, reason=reason)
+        log.warning("MQTT disconnected", broker=self._where, session=self._client_id, reason=reason)
+        self._tell(self._on_lost)
 
     def _packet(self, first: int, body: bytes) -> None:
         kind = first & 0xF0
@@ -241,6 +279,9 @@ class MqttSource:
 
     def _message(self, first: int, body: bytes) -> None:
         topic, payload, content_type, qos, mid = mqtt_packets.read_publish(first, body)
+        if qos == 0 and (index := topics.beating(topic)) is not None:
+            self._on_beat(Beat(index, is_retained=bool(first & mqtt_packets.RETAINED), is_last=not payload))
+            return
         if qos == 0 and self._open + len(self._inbox) >= self._limit:
             metrics.MESSAGES.labels("dropped").inc()
             return
@@ -256,16 +297,28 @@ class MqttSource:
             return
         self._ring = Receipts(self._ring.connection + 1)
         self._window = min(MOST_OUT, answer.receive_maximum)
-        self._link.write(mqtt_packets.subscribe(self._next_mid(), SUBSCRIPTIONS))
+        # First what an earlier one of this name left behind: no message is to come twice.
+        if self._filters.unwanted:
+            self._link.write(mqtt_packets.unsubscribe(self._next_mid(), self._filters.unwanted))
+        if self._filters.wanted:
+            self._link.write(mqtt_packets.subscribe(self._next_mid(), self._filters.wanted))
         for out in self._on_the_way.values():
             packet = out.packet()
             again = DUPLICATE if answer.session_present else 0
             self._link.write(bytes([packet[0] | again]) + packet[1:])
-        self.is_connected = True
-        metrics.CONNECTED.set(1)
-        log.info("MQTT connected", broker=self._where, session_present=answer.session_present)
+        self.is_connected, self.was_present = True, answer.session_present
+        metrics.CONNECTED.labels(self._client_id).set(1)
+        log.info(
+            "MQTT connected",
+            broker=self._where,
+            session=self._client_id,
+            session_present=answer.session_present,
+        )
         self._send_queued()
-        for call in self._on_connected:
+        self._tell(self._on_connected)
+
+    def _tell(self, calls: list[Callable[[], None]]) -> None:
+        for call in calls:
             call()
 
     def _acknowledged(self, mid: int, reason: int) -> None:
@@ -291,7 +344,7 @@ class MqttSource:
 
     def _count(self, change: int) -> None:
         before, self._open = self._open, self._open + change
-        metrics.QUEUE_DEPTH.set(self._open)
+        metrics.QUEUE_DEPTH.inc(change)
         if before < self._limit <= self._open:
             metrics.PAUSES.inc()
             metrics.PAUSED.set(1)

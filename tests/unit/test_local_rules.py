@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from overwatt.topics import BEATS
 from scripts.local.mosquitto import ACL
 
 EMQX = Path(__file__).parents[2] / "compose" / "emqx" / "acl.conf"
@@ -46,12 +47,13 @@ def test_each_gateway_reads_what_devices_write_writes_what_they_read_and_clears_
     down = {("write", f"devices/+/+/{kind}") for kind in {*DOWN, "status"}}
 
     assert sorted(gateways) == [f"svc-ingest-{n}" for n in range(4)]
-    assert all(granted == up | down for granted in gateways.values())
+    each_other = {("read", BEATS), ("write", BEATS)}
+    assert all(granted == up | down | each_other for granted in gateways.values())
     assert set(rules()) == {"anonymous", "pattern", *gateways}
 
 
 def test_emqx_knows_the_same_topics() -> None:
     text = EMQX.read_text().replace("${username}", "%u")
-    known = set(re.findall(r'"(devices/[^"]+)"', text))
+    known = set(re.findall(r'"((?:devices|gateways)/[^"]+)"', text))
 
     assert known == {topic for granted in rules().values() for _, topic in granted}

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from services.provisioning.brokers.rules import GATEWAYS, RULES, Rule
+from overwatt import topics
+from services.provisioning.brokers.rules import RULES, Rule
 from services.runtime.errors import Invalid
 
 _ACCESS: Final = {"publish": "write", "subscribe": "read"}
@@ -28,7 +29,7 @@ def mosquitto_acl(denied: Iterable[str] = (), *, development: bool = True) -> st
     if development:
         nameless = "".join(_mosquitto("topic", rule, "+/+") for rule in RULES if rule.who == "nameless")
         blocks.append(f"# Without a user name (development on loopback): sent, never heard.\n{nameless}")
-    for number in range(GATEWAYS):
+    for number in range(topics.GATEWAYS):
         granted = "".join(_mosquitto("topic", rule, "+/+") for rule in named)
         blocks.append(f"user svc-ingest-{number}\n{granted}")
     blocks.append("".join(_mosquitto("pattern", rule, "%u") for rule in RULES if rule.who == "device"))
@@ -59,7 +60,8 @@ def _emqx(rule: Rule) -> str:
 
 
 def _topics(rule: Rule, whose: str) -> Iterator[str]:
-    return (f"devices/{whose}/{channel}" for channel in rule.channels)
+    yield from (f"devices/{whose}/{channel}" for channel in rule.channels)
+    yield from rule.others
 
 
 def _checked(name: str) -> str:

@@ -4,9 +4,6 @@ from typing import Final, Literal, NamedTuple
 
 from overwatt import topics
 
-GATEWAYS: Final = 4
-"""Mosquitto knows no pattern of user names: svc-ingest-0 to svc-ingest-3 stand in its file."""
-
 
 class Rule(NamedTuple):
     """Somebody may do something on these channels: a device on its own, a gateway on everybody's."""
@@ -15,13 +12,15 @@ class Rule(NamedTuple):
     """nameless: without a user name, on Mosquitto's loopback port in development only"""
     does: Literal["publish", "subscribe"]
     channels: tuple[str, ...]
+    others: tuple[str, ...] = ()
+    """whole filters beside the channels"""
 
 
 RULES: Final = (
     Rule("nameless", "publish", ("telemetry",)),
-    Rule("gateway", "subscribe", topics.UP),
+    Rule("gateway", "subscribe", topics.UP, (topics.BEATS,)),
     # And an empty retained status: that is how the status of what was erased is taken away.
-    Rule("gateway", "publish", (*topics.DOWN, "status")),
+    Rule("gateway", "publish", (*topics.DOWN, "status"), (topics.BEATS,)),
     Rule("device", "publish", topics.UP),
     Rule("device", "subscribe", topics.DOWN),
 )

@@ -8,6 +8,7 @@ import struct
 import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -254,6 +255,26 @@ class Spool:
             pause = time.monotonic() + 3
             while self.settle() and time.monotonic() < pause:
                 await asyncio.sleep(0.05)
+
+
+async def metric(port: int, name: str) -> float:
+    """Sum over all labels; -1 when there is no answer."""
+
+    def ask() -> float:
+        with urllib.request.urlopen(f"http://{HOST}:{port}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.split("{")[0].split()[0] == name)
+
+    try:
+        return await asyncio.to_thread(ask)
+    except OSError:
+        return -1
+
+
+async def until_metric(port: int, name: str, wanted: float) -> None:
+    async with asyncio.timeout(WITHIN_S):
+        while await metric(port, name) != wanted:
+            await asyncio.sleep(0.1)
 
 
 def now_us() -> int:

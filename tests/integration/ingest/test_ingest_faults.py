@@ -11,7 +11,15 @@ from contextlib import asynccontextmanager
 import pytest
 
 from scripts.local.ports import HOST, Ports
-from tests.integration.ingest.conftest import WITHIN_S, Platform, Spool, Wire, a_device
+from tests.integration.ingest.conftest import (
+    WITHIN_S,
+    Platform,
+    Spool,
+    Wire,
+    a_device,
+    metric,
+    until_metric,
+)
 
 BATCHES, ROWS_EACH = 120, 50
 ONCE = """
@@ -87,9 +95,9 @@ async def test_a_writer_that_slept_through_a_rebalance_writes_nothing_twice(
     await path.know(agent)
     path.stack.stop_part("ingest-writer")
 
-    async with another_writer(path, TIMESCALE_FLUSH_INTERVAL_MS="5000", TIMESCALE_BATCH_SIZE="100000") as (
-        zombie, health,
-    ):  # fmt: skip
+    async with another(
+        path, "writer", "ingest-writer", TIMESCALE_FLUSH_INTERVAL_MS="5000", TIMESCALE_BATCH_SIZE="100000"
+    ) as (zombie, health):
         await until_ready(health)
         with path.device(tenant, "site-1") as wire:
             spool = Spool(wire, epoch=5, batches=20, rows=50)
@@ -115,39 +123,19 @@ async def committed(wire: Wire, last: int) -> None:
 
 
 @asynccontextmanager
-async def another_writer(path: Platform, **settings: str) -> AsyncIterator[tuple[int, int]]:
-    """A second writer process: its pid and the port of its metrics."""
+async def another(path: Platform, process: str, like: str, **settings: str) -> AsyncIterator[tuple[int, int]]:
+    """One more process of ingest: its pid and the port of its metrics."""
     health = Ports.free().writer_health
-    environment = path.stack.service_env("ingest-writer") | settings | {"HEALTH_PORT": str(health)}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "services.ingest", "writer",
+    environment = path.stack.service_env(like) | settings | {"HEALTH_PORT": str(health)}
+    started = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services.ingest", process,
         env={**os.environ, **environment}, stdout=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        yield process.pid, health
+        yield started.pid, health
     finally:
-        process.kill()
-        await process.wait()
-
-
-async def metric(port: int, name: str) -> float:
-    """Sum over all labels; -1 when there is no answer."""
-
-    def ask() -> float:
-        with urllib.request.urlopen(f"http://{HOST}:{port}/metrics", timeout=5) as answer:
-            lines = answer.read().decode().splitlines()
-        return sum(float(line.split()[-1]) for line in lines if line.split("{")[0].split()[0] == name)
-
-    try:
-        return await asyncio.to_thread(ask)
-    except OSError:
-        return -1
-
-
-async def until_metric(port: int, name: str, wanted: float) -> None:
-    async with asyncio.timeout(WITHIN_S):
-        while await metric(port, name) != wanted:
-            await asyncio.sleep(0.1)
+        started.kill()
+        await started.wait()
 
 
 async def until_ready(port: int) -> None:
