@@ -73,6 +73,47 @@ def _plain_from_rollup(q: Quantity, part: str) -> str:
     return f"sum({column})::bigint" if part == "n" else f"{part}({column})"
 
 
+def _plain_sums(column: str) -> Callable[[Quantity], str]:
+    """What can be added up, and of the others how many there are; `column` ends a rollup's names."""
+
+    def sums(q: Quantity) -> str:
+        if q.kind is not Kind.GAUGE:
+            return f"count(t.{q.name}{column}) as {q.name}_n"
+        from_rollup = {"sum": "_sum", "n": "_n", "min": "_min", "max": "_max"} if column else {}
+        return ", ".join(
+            f"{_plain_sum(part, f't.{q.name}' + from_rollup.get(part, ''), bool(column))} as {q.name}_{part}"
+            for part in ("sum", "n", "min", "max")
+        )
+
+    return sums
+
+
+def _plain_sum(part: str, column: str, is_rollup: bool) -> str:
+    if part == "n":
+        return f"sum({column})::bigint" if is_rollup else f"count({column})"
+    return f"{part}({column})"
+
+
+def _plain_picked(suffixed: bool) -> Callable[[Quantity], str]:
+    """From sums `a`, the first row `f` and the last row `l` of a bucket."""
+
+    def picked(q: Quantity) -> str:
+        rows = {"first": "f", "last": "l"}
+        return ", ".join(
+            f"{rows[part]}.{q.name}" + (f"_{part}" if suffixed else "")
+            if part in rows
+            else f"a.{q.name}_{part}"
+            for part in PARTS[q.kind]
+        )
+
+    return picked
+
+
+def _lines(expression: Callable[[Quantity], str], between: str = ",") -> list[str]:
+    """One line a quantity, joined."""
+    return [f"  {expression(q)}{between}" for q in QUANTITIES[:-1]] + [f"  {expression(QUANTITIES[-1])}"]
+
+
 def _timescale_from_raw(q: Quantity, part: str) -> str:
     if part in ("first", "last"):
         return f"{part}({q.name}, ts) filter (where {q.name} is not null)"
@@ -91,6 +132,13 @@ BLOCKS: Final[dict[str, Callable[[], list[str]]]] = {
     "rollup_table": _rollup_table,
     "plain_from_raw": lambda: _select(_plain_from_raw),
     "plain_from_rollup": lambda: _select(_plain_from_rollup),
+    "plain_sums_of_raw": lambda: _lines(_plain_sums("")),
+    "plain_sums_of_rollup": lambda: _lines(_plain_sums("_last")),
+    "plain_is_even_raw": lambda: _lines(lambda q: f"count(t.{q.name}) in (0, count(*))", " and"),
+    "plain_is_even_rollup": lambda: _lines(lambda q: f"count(t.{q.name}_last) in (0, count(*))", " and"),
+    "plain_picked_of_raw": lambda: _lines(_plain_picked(suffixed=False)),
+    "plain_picked_of_rollup": lambda: _lines(_plain_picked(suffixed=True)),
+    "rollup_has_counter": lambda: ["        " + " or ".join(f"{q.name}_last is not null" for q in COUNTERS)],
     "timescale_from_raw": lambda: _select(_timescale_from_raw),
     "timescale_from_rollup": lambda: _select(_timescale_from_rollup),
     "view_columns": lambda: [f"  t.{q.name}," for q in QUANTITIES],

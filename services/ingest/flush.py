@@ -28,7 +28,8 @@ from services.ingest.telemetry_store import Refused, Telemetry
 from services.runtime.clock import to_us
 from services.runtime.postgres import Connection, Pool, transaction
 
-HOUR_US: Final = 3_600_000_000
+MINUTE_US: Final = 60_000_000
+HOUR_US: Final = 60 * MINUTE_US
 DAY_US: Final = 24 * HOUR_US
 SAFETY_DAYS: Final = 10
 """Rows are refused this much before retention would drop them."""
@@ -186,10 +187,16 @@ def outcomes(batch: Batch, verdict: npt.NDArray[np.int8], now: datetime) -> list
     return list(told.values())
 
 
-def dirty_hours(frame: Frame) -> tuple[list[int], list[int]]:
-    """Device keys and hours since 1970 whose rollups are behind now."""
-    pairs = np.unique(frame.key.astype(np.int64) << 32 | frame.ts_us // HOUR_US)
-    return (pairs >> 32).tolist(), (pairs & 0xFFFFFFFF).tolist()
+def dirty_hours(frame: Frame) -> tuple[list[int], list[int], list[int], list[int]]:
+    """Device keys and hours since 1970 whose rollups are behind now, with their first and last minute.
+
+    Of a sorted frame.
+    """
+    hour, rest_us = np.divmod(frame.ts_us, HOUR_US)
+    pairs, starts = np.unique(frame.key.astype(np.int64) << 32 | hour, return_index=True)
+    minute = rest_us // MINUTE_US
+    first, last = np.minimum.reduceat(minute, starts), np.maximum.reduceat(minute, starts)
+    return (pairs >> 32).tolist(), (pairs & 0xFFFFFFFF).tolist(), first.tolist(), last.tolist()
 
 
 def _count(judged: _Judged) -> None:

@@ -55,7 +55,7 @@ class Settings(RuntimeSettings):
     """P-040: the longest that a sample waits for others."""
     telemetry_retention_days: int = Field(default=90, ge=12, le=3_650)
     """Raw data older than this are dropped."""
-    rollup_interval_s: float = Field(default=15.0, gt=0)
+    rollup_interval_s: float = Field(default=30.0, gt=0)
     """Between two refreshes of rollups, while data come in."""
 
     @model_validator(mode="after")

@@ -191,14 +191,16 @@ async def refresh_rollups(db: Connection, limit: int) -> int:
 
 
 DIRTY: Final = """
-insert into rollup_dirty (device_key, hour)
-select d.device_key, to_timestamp(d.hour * 3600)
-from unnest($1::int[], $2::bigint[]) as d (device_key, hour)"""
+insert into rollup_dirty (device_key, hour, first_minute, last_minute)
+select d.device_key, to_timestamp(d.hour * 3600), d.first, d.last
+from unnest($1::int[], $2::bigint[], $3::int[], $4::int[]) as d (device_key, hour, first, last)"""
 
 
-async def mark_dirty(db: Connection, keys: Sequence[int], hours: Sequence[int]) -> None:
-    """Rollups of these device hours (counted since 1970) are behind."""
-    await db.execute(DIRTY, keys, hours)
+async def mark_dirty(
+    db: Connection, keys: Sequence[int], hours: Sequence[int], first: Sequence[int], last: Sequence[int]
+) -> None:
+    """Rollups of these device hours (counted since 1970), from a minute to a minute, are behind."""
+    await db.execute(DIRTY, keys, hours, first, last)
 
 
 READ_COMMITTED: Final = """

@@ -1,6 +1,7 @@
 """What only plain PostgreSQL needs: day partitions, retention by days, the refresh of rollups."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
@@ -15,6 +16,7 @@ from tests.integration.db.builders import a_fleet, add_sample, refresh
 from tests.integration.db.conftest import Database
 
 DAY: Final = datetime(2026, 3, 1, tzinfo=UTC)
+ROLLUPS: Final = ("telemetry_1m", "telemetry_15m", "telemetry_1h", "telemetry_1d")
 
 
 @pytest.fixture
@@ -141,3 +143,56 @@ async def test_ingest_may_refresh(plain: Any) -> None:
     await refresh(plain)
 
     assert await plain.fetchval("select count(*) from telemetry_1d") == 1
+
+
+async def test_rollups_of_the_minutes_that_were_written_equal_those_of_whole_hours(plain: Any) -> None:
+    fleet, chance = await a_fleet(plain), random.Random(7)
+    await plain.execute("select ensure_telemetry_partition($1)", DAY.date())
+    quantities = ("active_power_w", "soc_pct", "energy_import_wh", "operating_state")
+    for _ in range(40):
+        minute = chance.randrange(180)
+        for second in sorted(chance.sample(range(60), 3)):
+            at = DAY + timedelta(minutes=minute, seconds=second)
+            filled = chance.sample(quantities, chance.randint(1, 4))
+            await plain.execute(
+                f"insert into telemetry (device_key, ts, quality, {', '.join(filled)}) values ($1, $2, $3, "
+                + ", ".join(str(chance.randrange(100)) for _ in filled)
+                + ") on conflict do nothing",
+                fleet.key,
+                at,
+                chance.choice((0, 0, 0, 2)),
+            )
+        await plain.execute(
+            "insert into rollup_dirty (device_key, hour, first_minute, last_minute) values ($1, $2, $3, $3)",
+            fleet.key,
+            DAY + timedelta(hours=minute // 60),
+            minute % 60,
+        )
+        await plain.fetchval("select refresh_rollups(10)")
+    piece_by_piece = [await plain.fetch(f"select * from {name} order by 1, 2") for name in ROLLUPS]
+    resets = await plain.fetch("select * from counter_reset order by 1, 2, 3")
+
+    await plain.execute(
+        "update telemetry_1m set n = -1, active_power_w_last = -1, energy_import_wh_first = -1"
+    )
+    for hour in range(3):
+        await plain.execute(
+            "insert into rollup_dirty (device_key, hour) values ($1, $2)",
+            fleet.key,
+            DAY + timedelta(hours=hour),
+        )
+    await refresh(plain)
+
+    assert piece_by_piece == [await plain.fetch(f"select * from {name} order by 1, 2") for name in ROLLUPS]
+    assert len(resets) > 5
+    assert resets == await plain.fetch("select * from counter_reset order by 1, 2, 3")
+    for picked, order in (("first", "ts"), ("last", "ts desc")):
+        stored = await plain.fetch(
+            f"select bucket, energy_import_wh_{picked} as v from telemetry_1m"
+            f" where energy_import_wh_{picked} is not null order by 1"
+        )
+        assert stored == await plain.fetch(
+            "select distinct on (date_trunc('minute', ts)) date_trunc('minute', ts) as bucket,"
+            " energy_import_wh as v from telemetry where energy_import_wh is not null and quality < 2"
+            f" order by 1, {order}"
+        )

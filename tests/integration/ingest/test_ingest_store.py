@@ -195,8 +195,13 @@ async def test_many_refused_rows_are_ten_with_payload_and_a_number(bench: Bench)
 async def test_hours_that_were_written_are_marked_for_the_rollups(bench: Bench) -> None:
     await bench.write(a_record({"temp_c": [1, 2]}, at_us=to_us(datetime(2026, 5, 1, 10, 59, 59, tzinfo=UTC))))
 
-    rows = await bench.fetch("select device_key, hour from rollup_dirty order by hour")
-    assert [(row[0], row[1].hour) for row in rows] == [(1, 10), (1, 11)]
+    rows = await bench.fetch("select * from rollup_dirty order by hour")
+    assert [
+        (row["device_key"], row["hour"].hour, row["first_minute"], row["last_minute"]) for row in rows
+    ] == [
+        (1, 10, 59, 59),
+        (1, 11, 0, 0),
+    ]
 
 
 async def test_a_row_of_a_day_that_was_dropped_is_refused_alone(bench: Bench) -> None:
