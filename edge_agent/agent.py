@@ -80,7 +80,7 @@ class Agent:
         )
         self._sender = Sender(
             spool,
-            Window(jitter=random.random),
+            Window(span_s=settings.window_s, jitter=random.random),
             lambda payload: self._uplink.publish("telemetry", payload),
         )
 

@@ -46,6 +46,8 @@ class Settings:
     spool_path: Path
     spool_max_bytes: int
     telemetry_interval_s: float
+    window_s: float
+    """how much live data may be on its way unanswered"""
     deadman_s: float
     clock_trusted: bool
     log_level: str
@@ -77,6 +79,7 @@ def read_settings(env: Mapping[str, str]) -> Settings:
         spool_path=_spool_path(env, tenant, device),
         spool_max_bytes=int(_number(env, "SPOOL_MAX_MB", 256, least=1) * 1_048_576),
         telemetry_interval_s=_number(env, "TELEMETRY_INTERVAL_MS", 4000, least=100) / 1000,
+        window_s=_number(env, "WINDOW_S", 30, least=1),
         deadman_s=_number(env, "DEADMAN_S", 300, least=1),
         clock_trusted=_flag(env, "CLOCK_TRUSTED"),
         log_level=_level(env),

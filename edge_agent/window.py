@@ -1,18 +1,17 @@
 """What may be on its way without an answer. Pure: the time, in seconds, is an argument.
 
     open      live batches go out at once, and up to four of backlog beside them
-    probing   nobody answered for 30 s: everything sent counts as unsent, and only the oldest batch goes
-              out, alone, again and again: 5 s, 10 s, 20 s ... 5 min, each with jitter
+    probing   nobody answered for WINDOW_S, 30 s: everything sent counts as unsent, and only the oldest batch
+              goes out, alone, again and again: 5 s, 10 s, 20 s ... 5 min, each with jitter
     one answer opens the window again
 
-A batch that alone stays unanswered for 30 s, while later ones are answered, is just sent again.
+A batch that alone stays unanswered for so long, while later ones are answered, is just sent again.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-SPAN_S: Final = 30.0
 BACKLOG_BATCHES: Final = 4
 FIRST_PROBE_S: Final = 5.0
 LAST_PROBE_S: Final = 300.0
@@ -33,7 +32,7 @@ class _Flight:
 class Window:
     """Batches by a number of the caller's choice."""
 
-    def __init__(self, *, span_s: float = SPAN_S, jitter: Callable[[], float]) -> None:
+    def __init__(self, *, span_s: float, jitter: Callable[[], float]) -> None:
         self._span_s = span_s
         self._jitter = jitter
         self._flights: dict[int, _Flight] = {}

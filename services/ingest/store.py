@@ -105,20 +105,32 @@ async def forget_below(db: Connection, tenant_id: str, device_id: str, lowest: d
 
 
 DECLARE_LOSS: Final = """
-insert into declared_loss as d (tenant_id, device_id, epoch, first_seq, last_seq, rows, at)
-select $1, $2, s.epoch, s.first_seq, s.last_seq, s.last_seq - s.first_seq + 1, $6
+insert into declared_loss as d (tenant_id, device_id, epoch, first_seq, last_seq, lost, rows, at)
+select $1, $2, s.epoch, s.first_seq, s.last_seq, int8multirange(int8range(s.first_seq, s.last_seq, '[]')),
+       s.last_seq - s.first_seq + 1, $6
 from unnest($3::bigint[], $4::bigint[], $5::bigint[]) as s (epoch, first_seq, last_seq)
 on conflict (tenant_id, device_id, epoch, first_seq) do update
-  set last_seq = excluded.last_seq, rows = excluded.rows, at = excluded.at
+  set last_seq = excluded.last_seq, rows = d.rows + excluded.last_seq - d.last_seq, at = excluded.at,
+      lost = d.lost + int8multirange(int8range(d.last_seq, excluded.last_seq, '(]'))
   where excluded.last_seq > d.last_seq"""
+STORED_AFTER_ALL: Final = """
+update declared_loss d set lost = d.lost - c.ranges,
+  rows = (select coalesce(sum(upper(r) - lower(r)), 0) from unnest(d.lost - c.ranges) r)
+from ingest_committed c
+where d.tenant_id = $1 and d.device_id = $2 and d.epoch = any ($3)
+  and (c.tenant_id, c.device_id, c.epoch) = (d.tenant_id, d.device_id, d.epoch) and d.lost && c.ranges"""
 
 
 async def declare_loss(
     db: Connection, tenant_id: str, device_id: str, evicted: Sequence[tuple[int, int, int]], at: datetime
 ) -> None:
-    """(epoch, first, last) each; a range that has grown since is updated."""
+    """(epoch, first, last) each; a range that has grown since is updated.
+
+    A spool also gives up what is on its way: what of it is stored by now is not lost.
+    """
     columns = [list(column) for column in zip(*evicted, strict=True)]
     await db.execute(DECLARE_LOSS, tenant_id, device_id, *columns, at)
+    await db.execute(STORED_AFTER_ALL, tenant_id, device_id, columns[0])
 
 
 ERASED_DEVICES: Final = "select * from erased_devices($1)"

@@ -25,7 +25,9 @@ class Rig:
         self.now_s = 0.0
         self.takes = True
         self.batches: list[Batch] = []
-        self.sender = Sender(spool, Window(jitter=lambda: 0.5), self._publish, now=lambda: self.now_s)
+        self.sender = Sender(
+            spool, Window(span_s=30, jitter=lambda: 0.5), self._publish, now=lambda: self.now_s
+        )
 
     async def add(self, count: int) -> None:
         samples = [Sample("bess-1", Stamp(n, 0), Reading({"soc_pct": float(n)})) for n in range(count)]

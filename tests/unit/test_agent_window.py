@@ -7,7 +7,7 @@ from edge_agent.window import BACKLOG_BATCHES, Window, probe_delay_s
 
 
 def a_window() -> Window:
-    return Window(jitter=lambda: 0.5)
+    return Window(span_s=30, jitter=lambda: 0.5)
 
 
 def test_live_batches_go_out_until_nobody_answered_for_half_a_minute() -> None:

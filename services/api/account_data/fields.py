@@ -237,7 +237,7 @@ TABLES: Final = (
             "epoch": "which run of its memory",
             "first_seq": "number of the first lost sample",
             "last_seq": "number of the last",
-            "rows": "how many",
+            "rows": "how many of them are lost",
             "at": "when it was told",
         },
     ),
