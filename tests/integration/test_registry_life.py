@@ -157,3 +157,26 @@ async def test_an_agent_goes_with_its_box_and_not_alone(door: Door) -> None:
     for action in ("disable", "enable", "decommission"):
         answer = await door.ask("POST", f"/devices/{TENANT}/hems-900100/{action}")
         assert (answer.status_code, f"{action} the box" in answer.text) == (409, True)
+
+
+async def test_a_logger_is_told_which_devices_it_speaks_for(door: Door, db: Any) -> None:  # U-P06
+    for device_id in ("logger", "meter-1", "meter-2"):
+        await door.does("POST", "/devices", {"tenant_id": TENANT, "device_id": device_id})
+    await db.execute("insert into site (tenant_id, site_id, name) values ($1, 's', 's')", TENANT)
+    await db.execute("insert into box (tenant_id, box_id, site_id) values ($1, 'box-1', 's')", TENANT)
+    await db.execute(
+        "insert into device (tenant_id, device_id, box_id) values ($1, 'battery', 'box-1')", TENANT
+    )
+    path = f"/devices/{TENANT}/logger"
+
+    told = await door.does("PATCH", path, {"assets": ["meter-1", "meter-2"]})
+
+    assert told["assets"] == ["meter-1", "meter-2"]
+    assert (await door.does("PATCH", path, {"name": "Logger"}))["assets"] == ["meter-1", "meter-2"]
+    for stranger in ("nobody", "battery", "logger"):
+        answer = await door.ask("PATCH", path, {"assets": ["meter-1", stranger]})
+        assert (answer.status_code, answer.json()["field"]) == (422, "assets"), stranger
+        assert answer.json()["detail"].startswith(f"{stranger}: not another device")
+    in_a_box = await door.ask("PATCH", f"/devices/{TENANT}/battery", {"assets": ["meter-1"]})
+    assert (in_a_box.status_code, "its box" in in_a_box.text) == (409, True)
+    assert (await door.does("PATCH", path, {"assets": []}))["assets"] == []

@@ -57,7 +57,7 @@ def test_every_service_has_a_health_check(name: str) -> None:  # T-027
 
 
 def test_our_own_services_are_built_here() -> None:  # P-005
-    for name in ("ingest", "ingest-writer", "controller", "escalation", "provisioning", "api"):
+    for name in ("ingest", "ingest-writer", "ingest-http", "controller", "escalation", "provisioning", "api"):
         assert SERVICES[name]["build"]["target"] == "cloud"
 
 
@@ -110,7 +110,10 @@ def test_production_has_no_default_secret_and_no_plain_mqtt() -> None:  # P-061,
     assert {"MQTT_CA", "MQTT_CERT", "MQTT_KEY"} <= set(production["ingest"]["environment"])
     assert all(
         production[name]["environment"]["ENVIRONMENT"] == "production"
-        for name in ("ingest", "ingest-writer", "controller", "escalation", "provisioning", "api", "migrate")
+        for name in (
+            *("ingest", "ingest-writer", "ingest-http", "controller", "escalation", "provisioning", "api"),
+            "migrate",
+        )
     )
 
 
@@ -138,6 +141,13 @@ def test_production_revokes_over_emqx_and_lets_boxes_enrol() -> None:
     assert provisioning["environment"]["CRL_URL"] == "http://provisioning:8081/crl.pem"
     public = [port for port in provisioning["ports"] if not port.startswith("127.0.0.1:")]
     assert public == ["${PUBLIC_ADDRESS:-0.0.0.0}:8443:8443"]
+
+
+def test_production_takes_samples_by_http_over_tls_alone() -> None:  # U-P06
+    door = load("docker-compose.prod.yml")["services"]["ingest-http"]
+
+    assert {"INGEST_HTTP_CERT", "INGEST_HTTP_KEY"} <= set(door["environment"])
+    assert door["ports"] == ["${PUBLIC_ADDRESS:-0.0.0.0}:8444:8444"]
 
 
 def test_the_ingress_is_one_traefik_for_all_stacks_of_a_machine() -> None:  # T-014

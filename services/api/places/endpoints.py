@@ -77,7 +77,7 @@ async def get_device(device_id: Id, registry: AskRegistry) -> Json:
 
 @router.patch("/api/devices/{device_id}", dependencies=staff)
 async def change_device(device_id: Id, body: DeviceChange, registry: AskRegistry) -> Json:
-    """Change name, address, site or external_id."""
+    """Change name, address, site, external_id, or which devices outside of boxes it speaks for."""
     return await registry.send("PATCH", "devices", registry.tenant, device_id, body=body)
 
 

@@ -47,6 +47,9 @@ class DeviceChange(Strict):
     host_mac: Mac | None = Field(default=None, examples=["aa:bb:cc:dd:ee:ff"])
     site_id: DeviceId | None = Field(default=None, description="moves it; an asset moves with its box")
     external_id: ExternalId | None = None
+    assets: list[DeviceId] = Field(
+        default=[], max_length=1000, description="devices that it may speak for, all of them; none in a box"
+    )
 
 
 class Device(BaseModel):

@@ -1,6 +1,6 @@
 """The SQL of devices."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import asyncpg
@@ -28,7 +28,12 @@ where ($1::text is null or d.tenant_id = $1) and ($2::text is null or d.box_id =
   and ($3::text is null or d.external_id = $3) and d.device_key > $4
 order by d.device_key limit $5"""
 HOLD: Final = "select device_key from device where tenant_id = $1 and device_id = $2 for no key update"
-COLUMNS: Final = ("name", "host", "host_mac", "site_id", "external_id")
+COLUMNS: Final = ("name", "host", "host_mac", "site_id", "external_id", "assets")
+STRANGERS: Final = """
+select id from unnest($2::text[]) id
+where id = $3 or not exists
+  (select from device where tenant_id = $1 and device_id = id and box_id is null and state <> 'erased')
+order by id"""
 SET_STATE: Final = f"""
 update device set state = $3, left_file_at = null, {CHANGED} where tenant_id = $1 and device_id = $2"""
 
@@ -79,13 +84,15 @@ async def list_devices(
 async def write_change(
     db: Connection, tenant_id: str, before: Mapping[str, Any], change: Mapping[str, Any]
 ) -> None:
-    """The columns that `change` names. Raises Unknown for the site, Taken, Barred."""
+    """The columns that `change` names. Raises Unknown for the site and for assets, Taken, Barred."""
     device_id = before["device_id"]
     if "site_id" in change and before["box_id"] is not None:
         raise Barred(f"device {device_id!r} stands where its box {before['box_id']!r} does; move the box")
     if "name" in change and before["source"] == "file":
         raise Barred(f"device {device_id!r} has its name from the assets file; change it there")
     await _refuse_unknown_site(db, tenant_id, change.get("site_id"))
+    if "assets" in change:
+        await _refuse_assets(db, tenant_id, before, change["assets"])
     names = [name for name in COLUMNS if name in change]
     columns = ", ".join(f"{name} = ${place}" for place, name in enumerate(names, start=3))
     values = [change[name] for name in names]
@@ -106,6 +113,21 @@ async def _refuse_unknown_site(db: Connection, tenant_id: str, site_id: str | No
         raise Unknown(
             f"site {site_id!r} does not exist in tenant {tenant_id!r}; name one that does, or none",
             field="site_id",
+        )
+
+
+async def _refuse_assets(
+    db: Connection, tenant_id: str, before: Mapping[str, Any], assets: Sequence[str]
+) -> None:
+    device_id = before["device_id"]
+    if before["box_id"] is not None:
+        raise Barred(f"what device {device_id!r} speaks for is said by its box {before['box_id']!r}")
+    strangers = [row["id"] for row in await db.fetch(STRANGERS, tenant_id, assets, device_id)]
+    if strangers:
+        raise Unknown(
+            f"{', '.join(strangers[:5])}: not another device of tenant {tenant_id!r} outside of boxes; "
+            "register it first, or leave it out",
+            field="assets",
         )
 
 
