@@ -5,7 +5,8 @@
       +- ack ---+  +--- telemetry.outcomes -----+
 
 In:  MQTT `devices/+/+/{telemetry,status,reply,event}` (gateway), Kafka `registry`, `commands` (gateway),
-     Kafka `telemetry`, `telemetry.late`, `telemetry.dead`, `agent.status` (writer).
+     Kafka `telemetry`, `telemetry.late`, `telemetry.dead`, `agent.status` (writer); HTTP (`http/`, a process
+     of its own, whose card says more).
 Out: Kafka `telemetry`, `telemetry.late`, `telemetry.dead`, `telemetry.outcomes`, `agent.status`,
      `agent.reply`, `agent.event`; MQTT `cmd`, `ack`, `config`, which nobody else publishes; the tables
      telemetry, telemetry_series, telemetry_other, ingest_offset, ingest_committed, rejection,
