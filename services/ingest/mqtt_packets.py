@@ -32,6 +32,8 @@ _SIZES: Final = {  # of properties; those not here are text or binary, with two 
     **dict.fromkeys((0x02, 0x11, 0x18, 0x27), 4),
 }
 _TEXTS: Final = frozenset((0x03, 0x08, 0x09, 0x12, 0x15, 0x16, 0x1A, 0x1C, 0x1F))
+USUAL_BYTES: Final = 64
+"""Of the properties of a message that are remembered."""
 _SUBSCRIPTION_ID: Final = 0x0B
 _USER_PROPERTY: Final = 0x26
 
@@ -180,9 +182,17 @@ def read_suback(body: bytes) -> bytes:
     return body[at + size :]
 
 
-@lru_cache(maxsize=1024)
 def _content_type(properties: bytes) -> str:
-    # Almost always the same few bytes.
+    # Almost always the same few bytes; what is long is a stranger's, and not kept.
+    return _usual_type(properties) if len(properties) <= USUAL_BYTES else _type_in(properties)
+
+
+@lru_cache(maxsize=1024)
+def _usual_type(properties: bytes) -> str:
+    return _type_in(properties)
+
+
+def _type_in(properties: bytes) -> str:
     return _properties(properties).get(CONTENT_TYPE, b"").decode(errors="replace")
 
 

@@ -82,7 +82,8 @@ def _letter(rejected: Rejected, now_us: int) -> DeadLetter:
         device=rejected.device,
         asset=rejected.asset,
         reason=rejected.reason,
-        detail=rejected.detail[:MOST_DETAIL],
+        # JSON can hold half a surrogate pair, which no protobuf takes.
+        detail=rejected.detail[:MOST_DETAIL].encode(errors="backslashreplace").decode(),
         payload=rejected.payload[:MOST_PAYLOAD],
         count=1,
         at_us=now_us,

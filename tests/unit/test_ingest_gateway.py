@@ -14,9 +14,10 @@ from services.ingest import acks
 from services.ingest.columns import Columns
 from services.ingest.commands import refusal
 from services.ingest.configs import Configs
+from services.ingest.decode_json import decode as decode_json
 from services.ingest.gather import gather
 from services.ingest.inbox import Inbox
-from services.ingest.model import Member, Rejected, Sample
+from services.ingest.model import Member, Message, Rejected, Sample
 from services.ingest.receipts import Receipts
 from services.ingest.registry import Registry
 from services.ingest.rejections import Rejections
@@ -77,6 +78,15 @@ def test_every_rejection_is_counted_exactly_once(events: list[tuple[str, int]]) 
     for device in "ab":
         counted = sum(letter.count for letter in letters if letter.device == device)
         assert counted == sum(1 for each, _ in events if each == device)
+
+
+def test_half_a_surrogate_pair_in_a_name_is_a_dead_letter_too() -> None:
+    payload = b'{"metrics":{"\\ud800":"x"}}'
+    rejected = decode_json(Message("devices/t/d/telemetry", payload, "", 0), Member("t", "d", 1))
+    assert isinstance(rejected, Rejected)
+
+    [letter] = Rejections().letters(rejected, 0)
+    assert "\\ud800" in letter.detail
 
 
 def test_of_an_erased_device_no_payload_is_kept() -> None:
