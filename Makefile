@@ -1,7 +1,7 @@
 # `make` lists the targets, from the comment behind each.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo start stop status logs env reset test check unit integration journeys \
-	coverage migrate device waitlist-export waitlist-import token lock proto up rebuild down chaos bench-path bench-writer bench-ingest bench-registry bench-enrol bench-erasure
+	fuzz coverage migrate device waitlist-export waitlist-import token lock proto up rebuild down chaos bench-path bench-writer bench-ingest bench-registry bench-enrol bench-erasure
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 RUN := PATH="$(CURDIR)/.venv/bin:$$PATH"
@@ -72,6 +72,9 @@ integration: ## Integration tests on real servers (WORKERS=3 files side by side)
 
 journeys: ## Journey tests: the whole platform, started and killed
 	$(PYTHON) -m pytest tests/journeys -v -n $(WORKERS) --dist loadfile
+
+fuzz: setup ## Hostile messages among good ones: what is lost, and whether all refusals are counted (MESSAGES=1000000 SEED=1)
+	MESSAGES=$(or $(MESSAGES),100000) SEED=$(or $(SEED),1) $(PYTHON) -m pytest tests/integration/ingest/test_ingest_fuzz.py -v -s
 
 coverage: ## Unit tests with coverage, into htmlcov/index.html
 	$(PYTHON) -m pytest --cov=services --cov=edge_agent --cov=overwatt tests/unit --cov-report=html --cov-report=term

@@ -24,6 +24,8 @@ ONCE: Final = 0x21
 """QoS 1, and never what is retained."""
 ALWAYS: Final = 0x01
 """QoS 1, and what is retained on every connect."""
+BY_OTHERS: Final = 0x05
+"""The same, but for what we publish ourselves: a status that we take away is nobody's word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,11 @@ def filters(index: int, count: int) -> Filters:
     # Telemetry that somebody retained is old. Statuses are retained: each connect hears them again.
     wanted = [(telemetry, ONCE), (topics.BEATS, ALWAYS)]
     if index == LEAD:
-        wanted += [("devices/+/+/status", ALWAYS), ("devices/+/+/reply", ONCE), ("devices/+/+/event", ONCE)]
+        wanted += [
+            ("devices/+/+/status", BY_OTHERS),
+            ("devices/+/+/reply", ONCE),
+            ("devices/+/+/event", ONCE),
+        ]
     return Filters(tuple(wanted), (other,))
 
 

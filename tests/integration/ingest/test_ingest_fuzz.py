@@ -9,7 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import pytest
@@ -28,7 +28,7 @@ select d.key as key, count(t.ts) as n, coalesce(sum(t.temp_c), 0) as total
 from unnest($1::int[]) as d (key) left join telemetry t on t.device_key = d.key group by 1"""
 REJECTED: Final = """
 select coalesce(tenant_id, '') as tenant, coalesce(device_id, '') as device, reason, sum(count) as n,
-       count(payload) as kept, count(distinct date_trunc('minute', at)) as minutes
+       count(*) filter (where detail not like 'beyond the first%') as told, count(payload) as kept
 from rejection where coalesce(device_id, '') <> 'mutant' group by 1, 2, 3"""
 NOT_ALLOWED: Final = 0x87
 
@@ -61,10 +61,8 @@ async def test_hostile_messages_cost_no_good_row_and_are_counted_exactly(platfor
     found = await path.fetch(REJECTED)
     assert Counter({(r["tenant"], r["device"], r["reason"]): r["n"] for r in found}) == mix.expected.rejected
     for row in found:
-        if row["reason"] != "DEVICE_ERASED":
-            assert row["kept"] >= min(10, row["n"]), row
-        else:
-            assert row["kept"] == 0  # nothing of who is erased is kept
+        assert row["told"] >= min(10, row["n"]), row
+        assert (row["kept"] == 0) == (row["reason"] == "DEVICE_ERASED"), row
     strange = "select count(*) from telemetry where device_key <> all ($1::int[])"
     mutants = [device.device_key for device in devices() if device.device == "mutant"]
     assert (await path.fetch(strange, keys(mix) + mutants))[0][0] == 0
@@ -95,9 +93,10 @@ async def test_what_the_broker_refuses_is_not_delivered(platform_path: Platform)
     ):
         async with client(port, f"{TENANT}/good-1") as (reader, writer):
             writer.write(fatal)
-            async with asyncio.timeout(WITHIN_S):
-                rest = await reader.read()  # to the end: the broker hangs up
-            assert not rest or rest[0] == mqtt_packets.DISCONNECT
+            with suppress(ConnectionError):
+                async with asyncio.timeout(WITHIN_S):
+                    rest = await reader.read()  # to the end: the broker hangs up
+                assert not rest or rest[0] == mqtt_packets.DISCONNECT
 
     await path.until(
         "select sum(count) from rejection where device_id = 'good-1' and payload = 'mark'",
