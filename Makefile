@@ -1,6 +1,6 @@
 # `make` lists the targets, from the comment behind each.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo start stop status logs env reset test check unit integration journeys \
+.PHONY: help setup housekeeping demo start stop status logs env reset test check unit integration journeys \
 	fuzz coverage migrate device waitlist-export waitlist-import token lock proto up rebuild down chaos bench-path bench-writer bench-ingest bench-registry bench-enrol bench-erasure
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
@@ -39,6 +39,10 @@ reset: ## Remove the local data and logs; asks first unless YES=1
 
 migrate: ## Apply the migrations to the local database, or to DATABASE_URL
 	@$(if $(DATABASE_URL),,eval "$$($(PYTHON) -m scripts.local env)" &&) $(PYTHON) -m db.migrate
+
+housekeeping: ## Once what the writer does for the telemetry tables (SINCE=2026-11-01: all rollups since then anew)
+	@$(if $(DATABASE_URL),,eval "$$($(PYTHON) -m scripts.local env)" &&) \
+		$(PYTHON) -m services.ingest housekeeping $(if $(SINCE),--since "$(SINCE)")
 
 device: ## Register a device (and its tenant): TENANT=tenant-a DEVICE=sensor-001
 	@$(PYTHON) -m scripts.device --tenant "$(TENANT)" --device "$(DEVICE)"

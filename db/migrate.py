@@ -59,6 +59,11 @@ async def migrate(connection: Connection, migrations: Sequence[Migration]) -> in
         applied = 0
         for migration in migrations:
             applied += await _consider(connection, migration)
+        # A restored database has its tables and files, but not always its policies (T-084).
+        if await connection.fetchval("select to_regprocedure('public.ensure_telemetry_policies()')"):
+            made = await connection.fetchval("select public.ensure_telemetry_policies()")
+            if made:
+                print(f"Made {made} policies of telemetry", flush=True)
         return applied
     finally:
         await connection.execute("select pg_advisory_unlock(hashtext('overwatt.migrate'))")

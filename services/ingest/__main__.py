@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import sys
 from functools import partial
 from typing import Final
 from uuid import uuid4
@@ -9,8 +10,10 @@ from uuid import uuid4
 from prometheus_client import REGISTRY as PROMETHEUS
 
 from overwatt import topics
+from services.ingest import upkeep_command
 from services.ingest.buffer import Due
 from services.ingest.dead_letters import DeadLetterStore
+from services.ingest.events import EventStore
 from services.ingest.flush import Flush
 from services.ingest.heap import keep_heap
 from services.ingest.housekeeping import Housekeeping
@@ -35,6 +38,7 @@ gateway   MQTT to Kafka: decodes, refuses with a reason, acknowledges only what 
           commands (while the box's mode is held), acknowledgements and configurations
 writer    Kafka to PostgreSQL: rows and offsets in one transaction, rejections, rollups, retention
 http      HTTPS to Kafka, for those who cannot speak MQTT; answers when the writer has committed
+housekeeping   once, by hand or by cron, what the writer does for the tables; `housekeeping --help` tells
 
 Environment: DATABASE_URL, KAFKA_BOOTSTRAP, HEALTH_PORT, LOG_LEVEL
   gateway: MQTT_HOST, MQTT_PORT, MQTT_CA, MQTT_CERT, MQTT_KEY (mutual TLS), GATEWAY_INDEX (0) of
@@ -117,7 +121,7 @@ async def writer(settings: Settings) -> None:
             sort_out=hour_by_hour,
             yields_to=writer,
         )
-        dead_letters, spools = DeadLetterStore(pool), SpoolWatch(pool)
+        dead_letters, spools, events = DeadLetterStore(pool), SpoolWatch(pool), EventStore(pool)
         await run_until_stopped(
             "ingest-writer",
             settings,
@@ -128,8 +132,10 @@ async def writer(settings: Settings) -> None:
                     kafka, [topics.DEAD_LETTERS], group="rejections", handle=dead_letters.take
                 ),
                 "spools": consume(kafka, [topics.AGENT_STATUS], group="spools", handle=spools.take),
+                "events": consume(kafka, [topics.AGENT_EVENT], group="events", handle=events.take),
                 "days": housekeeping.keep_days(),
                 "rollups": housekeeping.refresh_rollups(),
+                "late-rollups": housekeeping.refresh_late(),
                 "tick": tick(
                     "ingest_rows_written_total",
                     "ingest_rows_late_total",
@@ -167,6 +173,8 @@ async def tick(*names: str) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["housekeeping"]:
+        sys.exit(upkeep_command.main(sys.argv[2:]))
     parser = argparse.ArgumentParser(
         prog="python -m services.ingest",
         description=HELP,

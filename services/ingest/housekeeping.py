@@ -1,29 +1,31 @@
-"""What the database does not do by itself: days ahead and days to drop, and rollups of what was written.
+"""What the database does not do by itself: days ahead and to drop, rollups, hours that late rows touched.
 
-With TimescaleDB the same functions leave to its policies what these do.
+The writer does it all the time; `python -m services.ingest housekeeping` does it once.
 """
 
 import asyncio
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta
 from typing import Final
 
-from services.ingest import metrics, store
+import asyncpg
+
+from services.ingest import metrics, upkeep
 from services.ingest.telemetry_store import Telemetry
 from services.runtime import clock
 from services.runtime.log import get_logger
-from services.runtime.postgres import Pool, transaction
+from services.runtime.postgres import Pool
 from services.runtime.retry import until_available
 
 log = get_logger(__name__)
 
-DAYS_AHEAD: Final = 3
 LOOK_EVERY_S: Final = 3_600.0
-REFRESHED_AT_ONCE: Final = 200
+LATE_EVERY_S: Final = 60.0
+"""Touched hours gather: the first refresh near a compressed chunk costs seconds, the next one little."""
 
 
 class Housekeeping:
-    """Of the telemetry tables."""
+    """Beside a writer."""
 
     def __init__(
         self, *, pool: Pool, telemetry: Sequence[Telemetry], retention_days: int, rollup_interval_s: float
@@ -39,13 +41,16 @@ class Housekeeping:
         self._written.set()
 
     async def keep_days(self) -> None:
-        """Every hour: partitions ahead, and old ones away."""
+        """Every hour: partitions ahead, old ones away, and spools of devices that are gone."""
         while True:
             days = await until_available("keep the days of telemetry", self._keep_days)
             if days:
                 for each in self._telemetry:
                     each.forget_days()
                 log.info("old telemetry dropped", days=days)
+            spools = await until_available("forget spools", lambda: upkeep.forget_spools(self._pool))
+            if spools:
+                log.info("spools of devices that are gone forgotten", spools=spools)
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def refresh_rollups(self) -> None:
@@ -57,13 +62,39 @@ class Housekeeping:
             await asyncio.sleep(self._rollup_interval_s)
             self._written.clear()
 
+    async def refresh_late(self) -> None:
+        """Every minute: the hours that late rows have touched, where policies do not look so far back."""
+        while True:
+            await asyncio.sleep(LATE_EVERY_S)
+            try:
+                while await until_available("refresh late hours", lambda: upkeep.refresh_late(self._pool)):
+                    pass
+            except asyncpg.PostgresError as error:
+                # Two that refresh the same hours at once: one of them is told to come again.
+                log.warning("late hours not refreshed; again in a minute", error=str(error))
+
     async def _keep_days(self) -> int:
-        now = clock.now()
-        async with transaction(self._pool) as db:
-            for ahead in range(DAYS_AHEAD + 1):
-                await store.ensure_partition(db, (now + timedelta(days=ahead)).date())
-            return await store.drop_old(db, (now - self._retention).date(), now)
+        return await upkeep.keep_days(self._pool, clock.now(), self._retention)
 
     async def _refresh(self) -> int:
-        async with transaction(self._pool) as db:
-            return await store.refresh_rollups(db, REFRESHED_AT_ONCE)
+        return await upkeep.refresh_rollups(self._pool)
+
+
+async def once(
+    pool: Pool, now: datetime, *, retention_days: int, since: datetime | None
+) -> AsyncIterator[str]:
+    """Everything once; says what it did, step by step. Raises Unavailable."""
+    before = (now - timedelta(days=retention_days)).date()
+    days = await upkeep.keep_days(pool, now, timedelta(days=retention_days))
+    yield f"days: {upkeep.DAYS_AHEAD} ahead are there; {days} before {before} dropped"
+    if since:
+        yield f"marked: {await upkeep.mark_since(pool, since)} device hours since {since.isoformat()}"
+    hours = 0
+    while refreshed := await upkeep.refresh_rollups(pool):
+        hours += refreshed
+    yield f"rollups: {hours} device hours brought up to date"
+    late = 0
+    while refreshed := await upkeep.refresh_late(pool):
+        late += refreshed
+    yield f"late: {late} hours of the aggregates refreshed"
+    yield f"spools: {await upkeep.forget_spools(pool)} of devices that are gone forgotten"

@@ -87,6 +87,52 @@ def _text(value: str) -> str | None:
     return value.replace("\0", "\ufffd") or None
 
 
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """A row of `events`."""
+
+    at: datetime
+    tenant_id: str
+    device_id: str
+    asset_id: str
+    type: str
+    severity: str
+    code: str
+    message: str
+    received_at: datetime
+
+
+INSERT_EVENTS: Final = """
+insert into events (ts, tenant_id, device_id, asset_id, event_type, severity, code, message, received_at)
+select * from unnest($1::timestamptz[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
+                     $7::text[], $8::text[], $9::timestamptz[])
+on conflict do nothing"""
+
+
+async def insert_events(db: Connection, events: Sequence[Happened]) -> None:
+    """What is there already stays as it is."""
+    rows = [
+        (
+            each.at,
+            *(_text(name) or "" for name in (each.tenant_id, each.device_id, each.asset_id, each.type)),
+            each.severity,
+            *(_text(word) or "" for word in (each.code, each.message)),
+            each.received_at,
+        )
+        for each in events
+    ]
+    if rows:
+        await db.execute(INSERT_EVENTS, *map(list, zip(*rows, strict=True)))
+
+
+DROP_EVENTS: Final = "delete from events where ts < $1"
+
+
+async def drop_events(db: Connection, before: datetime) -> None:
+    """Older than raw telemetry."""
+    await db.execute(DROP_EVENTS, before)
+
+
 FORGET_EPOCHS: Final = (
     "delete from ingest_committed where tenant_id = $1 and device_id = $2 and epoch <> all ($3::bigint[])"
 )
@@ -200,6 +246,55 @@ async def refresh_rollups(db: Connection, limit: int) -> int:
     """How many dirty device hours were brought up to date; 0: none is left."""
     refreshed: int = await db.fetchval(REFRESH_ROLLUPS, limit)
     return refreshed
+
+
+LATE_WINDOWS: Final = "select rollup, starts_at, ends_at, late_ids from late_rollup_windows($1)"
+FORGET_LATE: Final = "delete from rollup_late where id = any ($1)"
+REFRESH_TIMEOUT_S: Final = 600.0
+"""A chunk that was compressed is unpacked first."""
+
+
+async def refresh_late(db: Connection, limit: int) -> int:
+    """Refresh the aggregates over this many of the oldest hours that late rows touched; answers how many.
+
+    Not in a transaction: each CALL wants one of its own. Hours below the floor of retention have no window,
+    since a refresh would replace history by what is left; they are forgotten.
+    """
+    hours = 0
+    for window in await db.fetch(LATE_WINDOWS, limit):
+        if window["rollup"]:
+            starts_at, ends_at = (window[name].isoformat() for name in ("starts_at", "ends_at"))
+            # CALL takes no parameters here: TimescaleDB wants to see the types.
+            await db.execute(
+                f"call refresh_continuous_aggregate('{window['rollup']}', timestamptz '{starts_at}',"
+                f" timestamptz '{ends_at}')",
+                timeout=REFRESH_TIMEOUT_S,
+            )
+        if window["late_ids"]:
+            await db.execute(FORGET_LATE, window["late_ids"])
+            hours += 1
+    return hours
+
+
+FORGET_SPOOLS: Final = "select forget_spools()"
+
+
+async def forget_spools(db: Connection) -> int:
+    """What is committed of devices that are unknown, decommissioned or erased."""
+    spools: int = await db.fetchval(FORGET_SPOOLS)
+    return spools
+
+
+DIRTY_SINCE: Final = """
+insert into rollup_dirty (device_key, hour)
+select distinct device_key, date_bin('1 hour', ts, timestamptz '2000-01-01 00:00+00')
+from telemetry where ts >= $1"""
+
+
+async def mark_dirty_since(db: Connection, since: datetime) -> int:
+    """All device hours with data since then; answers how many."""
+    status: str = await db.execute(DIRTY_SINCE, since, timeout=REFRESH_TIMEOUT_S)
+    return int(status.rpartition(" ")[2])
 
 
 DIRTY: Final = """

@@ -110,6 +110,8 @@ async def _control(db: Any, p: Person) -> None:
         " $2::text, $1, $2, array[$3::text])",
         "insert into declared_loss (tenant_id, device_id, epoch, first_seq, last_seq, rows)"
         " values ($1, $2, 1, 1, length($3::text), 1)",
+        "insert into events (ts, tenant_id, device_id, asset_id, event_type, severity, message, received_at)"
+        " values (now(), $1, $2, $3, 'device_silent', 'alarm', $3 || ' of ' || $2, now())",
         "insert into ingest_committed (tenant_id, device_id, epoch) values ($1, $2, length($3::text))",
         "insert into rejection (tenant_id, device_id, asset_id, reason, payload, source_topic)"
         " values ($1, $2, $3, 'MALFORMED', $2::text::bytea, 'devices/x/' || $2::text)",

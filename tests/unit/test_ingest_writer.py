@@ -246,9 +246,9 @@ def test_what_came_by_http_is_answered_there_and_not_by_mqtt() -> None:  # U-P06
 
 def test_rollups_of_each_device_and_hour_are_marked_once() -> None:
     hour = 3_600_000_000
-    rows = [Row(1, ts, (1.0, None, None, None)) for ts in (hour, hour + 5, 2 * hour)]
+    rows = [Row(1, ts, (1.0, None, None, None)) for ts in (hour, hour + 300_000_000, 2 * hour - 1, 2 * hour)]
 
-    assert dirty_hours(gather([a_record([rows])]).frame) == ([1, 1], [1, 2])
+    assert dirty_hours(gather([a_record([rows])]).frame) == ([1, 1], [1, 2], [0, 0], [59, 0])
 
 
 def parse_copy(data: bytes) -> list[list[bytes | None]]:

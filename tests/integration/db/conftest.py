@@ -68,7 +68,7 @@ def cluster() -> Iterator[str]:
 @pytest.fixture
 async def empty_database(cluster: str) -> str:
     """URL of a database with nothing in it."""
-    return await _create_database(cluster)
+    return await create_database(cluster)
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +76,7 @@ def plain_database(cluster: str) -> Database:
     """Migrated, on PostgreSQL without TimescaleDB."""
 
     async def prepare() -> str:
-        url = await _create_database(cluster)
+        url = await create_database(cluster)
         assert await run(Settings(database_url=url), read_migrations()) == 0
         return url
 
@@ -115,7 +115,8 @@ def database(request: pytest.FixtureRequest) -> Database:
     return chosen
 
 
-async def _create_database(cluster: str) -> str:
+async def create_database(cluster: str) -> str:
+    """URL of a new one with nothing in it."""
     name = f"test_{next(_numbers)}"
     connection = await asyncpg.connect(f"{cluster}/postgres")
     await connection.execute(f"create database {name}")

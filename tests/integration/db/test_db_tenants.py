@@ -18,6 +18,8 @@ ROWS: Final = {
     "ingest_committed": "tenant_id, device_id, epoch values ($1, 'd', 1)",
     "rejection": "tenant_id, reason values ($1, 'MALFORMED')",
     "declared_loss": "tenant_id, device_id, epoch, first_seq, last_seq, rows values ($1, 'd', 1, 1, 2, 2)",
+    "events": "ts, tenant_id, device_id, asset_id, event_type, severity, received_at"
+    " values (now(), $1, 'd', 'd', 'x', 'info', now())",
     "publish_log": f"tenant_id, box_id, command_id, mode_epoch values ($1, 'b', {UUID}, 1)",
     "agent_session": f"session_id, tenant_id, device_id values ({UUID}::text, $1, 'd')",
     "dispatch": "dispatch_id, tenant_id, site_id, box_id, power_mw, requested_by, expires_at"
