@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -21,8 +22,6 @@ from scripts.chaos.world import World, a_world, as_json
 from scripts.local import leaving
 from scripts.local.problem import Problem
 
-LANES: Final = 2
-"""Faults at the same time."""
 PAUSE_S: Final = (0.5, 2.0)
 WARM_ROWS: Final = 200
 EPILOG: Final = "faults:\n" + "\n".join(f"  {name:<8} {what}" for name, what in GROUPS.items())
@@ -40,12 +39,12 @@ class Run:
         self.wrong: list[str] = []
 
     async def suffer(self, faults: Sequence[Fault]) -> None:
-        """All of them, two at a time, or until the time is over."""
+        """All of them, some at a time, or until the time is over."""
         waiting = list(faults)
         deadline_s = self.watch.now_s() + self._arguments.minutes * 60
         chance = random.Random(self._arguments.seed)
         async with asyncio.TaskGroup() as group:
-            for _ in range(LANES):
+            for _ in range(self._arguments.at_once):
                 group.create_task(self._lane(waiting, deadline_s, random.Random(chance.random())))
         if waiting:
             say(f"  the time is over: {len(waiting)} of {len(faults)} faults were left out")
@@ -72,7 +71,8 @@ class Run:
 
 
 async def run(arguments: argparse.Namespace, home: Path, places: Mapping[str, Path]) -> Result:
-    """Start, hurt, judge, report."""
+    """Start, hurt, judge, report; a signal cancels it, once, so that nothing disturbs the stopping."""
+    _cancel_on_signals()
     groups = set(arguments.groups.split(",")) - (set() if places else {"disk"})
     left_out = "" if places else "full disks: they need root, who may mount small file systems"
     if left_out:
@@ -98,6 +98,21 @@ async def run(arguments: argparse.Namespace, home: Path, places: Mapping[str, Pa
     return result
 
 
+def _cancel_on_signals() -> None:
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert task
+
+    def cancel() -> None:
+        for each in leaving.ENDINGS:
+            loop.remove_signal_handler(each)
+        leaving.ignore_signals()
+        task.cancel()
+
+    for each in leaving.ENDINGS:
+        if signal.getsignal(each) != signal.SIG_IGN:
+            loop.add_signal_handler(each, cancel)
+
+
 async def _warm(world: World) -> None:
     while (await world.rows("select count(*) from telemetry"))[0][0] < WARM_ROWS:
         await asyncio.sleep(0.2)
@@ -119,6 +134,7 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
     parser.add_argument("--seed", type=int, default=1, help="which faults, when, in which order (1)")
     parser.add_argument("--faults", type=int, default=40, help="how many (40)")
     parser.add_argument("--groups", default=",".join(GROUPS), metavar="A,B", help="of which kinds (all)")
+    parser.add_argument("--at-once", type=int, default=2, metavar="N", help="faults at the same time (2)")
     parser.add_argument(
         "--outage", type=float, default=60, metavar="S", help="length of the writer's outage (60)"
     )
@@ -137,7 +153,6 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
 def main() -> int:
     """0: the promise held."""
     arguments = read_arguments()
-    leaving.raise_on_signals()
     home = Path(tempfile.mkdtemp(prefix="overwatt-chaos-", dir="/tmp"))
     home.chmod(0o755)
     places = disks.mount(home)
@@ -146,10 +161,9 @@ def main() -> int:
         result = asyncio.run(run(arguments, home, places))
     except Problem as problem:
         say(f"Error: {problem}")
-    except KeyboardInterrupt:
+    except asyncio.CancelledError:
         say("interrupted: everything was ended")
     finally:
-        leaving.ignore_signals()
         disks.unmount(places)
         if result and result.wrong:
             say(f"logs: {home / 'log'}")
