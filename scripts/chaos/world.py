@@ -22,7 +22,7 @@ from scripts.chaos.links import Link
 from scripts.chaos.plan import SERVICES
 from scripts.local import process
 from scripts.local.ports import HOST, Ports, free_ports
-from scripts.local.stack import Stack
+from scripts.local.stack import COMPONENTS, Stack
 
 QUEUE: Final = 500
 """Messages that the gateway takes, and as many again that the broker keeps: so few that it overflows."""
@@ -71,8 +71,8 @@ class World:
         await whole(self.stack.kill_part, part, signal.SIGKILL)
 
     async def revive(self, part: str) -> None:
-        """Start it if it does not run; ready afterwards."""
-        await whole(self.stack.start, part)
+        """Start it if it does not run. A service is not waited for: what it needs may be hurt just now."""
+        await whole(self.stack.start if part in COMPONENTS else self.stack.launch, part)
 
     @asynccontextmanager
     async def stopped(self, pids: Callable[[], list[int]]) -> AsyncIterator[None]:

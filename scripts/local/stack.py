@@ -138,6 +138,11 @@ class Stack:
         """One part."""
         self.start(name)
 
+    def launch(self, name: str) -> None:
+        """One part, if it does not run, without waiting until it is ready."""
+        if not self._is_running(name):
+            self._launch(self._part(name))
+
     def kill_part(self, name: str, signum: signal.Signals = signal.SIGKILL) -> None:
         """End it the hard way; returns when it and its children are gone."""
         self._end(name, signum)
