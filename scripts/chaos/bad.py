@@ -21,12 +21,14 @@ FORMS: Final[Mapping[str, Callable[[int], bytes]]] = {
     STRANGER: lambda number: b'{"metrics": {"temp_c": %d}}' % number,
 }
 DEVICES: Final = tuple(name for name in FORMS if name != STRANGER)
-EVERY_S: Final = 10.0
-"""The first ten a minute of a device and reason are kept with their payload: all of these are."""
+EVERY_S: Final = 15.0
+"""The first ten a minute of a device and reason are kept with their payload: all of these are, also when
+two minutes of them come at once."""
+REPEATED: Final = 5
 
 
 class Bad:
-    """Sends one of each form every ten seconds."""
+    """Sends one of each form every 15 s."""
 
     def __init__(self, port: int) -> None:
         self.injected: dict[bytes, str] = {}
@@ -42,9 +44,10 @@ class Bad:
         self._thread.join()
 
     def repeat(self, payloads: Collection[bytes]) -> None:
-        """Those that a broker may have lost when it was killed."""
-        for payload in payloads:
-            self._connection.post(payload, self.injected[payload])
+        """Those that a broker may have lost when it was killed or full; a few of each device."""
+        for device in FORMS:
+            for payload in [each for each in payloads if self.injected[each] == device][:REPEATED]:
+                self._connection.post(payload, device)
 
     def close(self) -> None:
         self._connection.close()

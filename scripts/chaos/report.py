@@ -44,6 +44,8 @@ class Result:
     left_out: str
     seconds: float
     verdict: Mapping[str, Any]
+    restarts: int
+    """services that found no database when they were started, and were started again"""
     deaths: Sequence[str]
     freshness_p50_s: float
     freshness_p99_s: float
@@ -104,6 +106,7 @@ async def report(
         left_out=left_out,
         seconds=round(ended_at_s - began_at_s, 1),
         verdict={name: value for name, value in asdict(verdict).items() if name != "wrong"},
+        restarts=watch.restarts,
         deaths=watch.deaths,
         freshness_p50_s=round(float(np.percentile(age_s, 50)), 3),
         freshness_p99_s=round(float(np.percentile(age_s, 99)), 3),

@@ -17,6 +17,8 @@ from scripts.chaos.world import World
 
 DRAIN_S: Final = 180.0
 COPIED_S: Final = 15.0
+BURIED_S: Final = 240.0
+REPEAT_AFTER_S: Final = 20.0
 HORIZON_S: Final = 80 * 86_400
 """Retention less ten days: what is older is refused for good."""
 COPY: Final = """
@@ -154,12 +156,16 @@ async def _judge_rows(world: World, verdict: Verdict, spooled: list[Sample]) -> 
 async def _judge_refusals(world: World, verdict: Verdict) -> None:
     verdict.bad_injected = len(world.bad.injected)
     names = [*bad.DEVICES, bad.STRANGER]
-    for _ in range(6):  # a killed broker may have lost some: nobody else repeats them
+    began_s = repeated_s = time.monotonic()
+    while True:
         buried = {bytes(row["payload"]) for row in await world.rows(LETTERS, names)}
-        if not (missing := world.bad.injected.keys() - buried):
+        missing, now_s = world.bad.injected.keys() - buried, time.monotonic()
+        if not missing or now_s - began_s > BURIED_S:
             break
-        world.bad.repeat(missing)
-        await asyncio.sleep(5)
+        if now_s - repeated_s > REPEAT_AFTER_S:  # the broker may have lost them: nobody else repeats them
+            world.bad.repeat(missing)
+            repeated_s = now_s
+        await asyncio.sleep(1)
     verdict.bad_buried = len(buried & world.bad.injected.keys())
     if buried != world.bad.injected.keys():
         verdict.wrong.append(

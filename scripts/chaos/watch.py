@@ -14,6 +14,7 @@ from scripts.chaos.world import World
 
 PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 MEGA: Final = 1e6
+NO_DATABASE: Final = "cannot reach PostgreSQL"
 Points = list[tuple[float, float]]
 
 
@@ -28,6 +29,7 @@ class Watch:
         self.memory_mb: dict[str, Points] = defaultdict(list)
         self.spools_mb: Points = []
         self.lag_records: Points = []
+        self.restarts = 0
         self.deaths: list[str] = []
 
     def now_s(self) -> float:
@@ -63,7 +65,10 @@ class Watch:
             self.lag_records.append((at_s, lag))
 
     async def _revive(self, part: str) -> None:
-        self.deaths += [line for line in self._world.stack.deaths() if line.startswith(part)]
+        told = [line for line in self._world.stack.deaths() if line.startswith(part)]
+        # A service that finds no database when it starts ends with that sentence: who runs it starts it again.
+        self.restarts += sum(NO_DATABASE in line for line in told)
+        self.deaths += [line for line in told if NO_DATABASE not in line]
         await self._world.revive(part)
 
 

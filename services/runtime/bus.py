@@ -202,11 +202,14 @@ async def _stop(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
 
 
 async def _partitions(source: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
-    await source._client.force_metadata_update()
-    found = source.partitions_for_topic(topic)
-    if not found:
-        cluster = await source._client.fetch_all_metadata()
-        found = cluster.partitions_for_topic(topic)
+    try:
+        await source._client.force_metadata_update()
+        found = source.partitions_for_topic(topic)
+        if not found:
+            cluster = await source._client.fetch_all_metadata()
+            found = cluster.partitions_for_topic(topic)
+    except KafkaError as error:
+        raise Unavailable(f"Kafka: {error!r}") from error
     if not found:
         raise Unavailable(f"Kafka has no topic {topic}; run `python -m services.runtime.topics`")
     return [TopicPartition(topic, number) for number in sorted(found)]
