@@ -66,7 +66,7 @@ class Watch:
 
     async def _revive(self, part: str) -> None:
         told = [line for line in self._world.stack.deaths() if line.startswith(part)]
-        # A service that finds no database when it starts ends with that sentence: who runs it starts it again.
+        # A service that finds no database at its start ends with that sentence, to be started again.
         self.restarts += sum(NO_DATABASE in line for line in told)
         self.deaths += [line for line in told if NO_DATABASE not in line]
         await self._world.revive(part)
