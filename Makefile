@@ -1,7 +1,9 @@
 # `make` lists the targets, from the comment behind each.
 .DEFAULT_GOAL := help
 .PHONY: help setup housekeeping demo start stop status logs env reset test check unit integration journeys \
-	fuzz coverage migrate device waitlist-export waitlist-import token lock proto up rebuild down chaos bench-path bench-writer bench-ingest bench-registry bench-enrol bench-erasure
+	fuzz coverage migrate device waitlist-export waitlist-import token lock proto up rebuild down chaos load \
+	bench-path bench-writer bench-ingest bench-narrow bench-messages bench-latency bench-connections \
+	bench-outage bench-fleets bench-size bench-telemetry bench-registry bench-enrol bench-erasure
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 RUN := PATH="$(CURDIR)/.venv/bin:$$PATH"
@@ -106,14 +108,44 @@ chaos: setup ## Kill, freeze, cut, fill and flood each part, and compare ledgers
 	@$(PYTHON) -m scripts.chaos $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS)) \
 		$(if $(OUTAGE),--outage $(OUTAGE)) $(if $(GROUPS),--groups $(GROUPS)) $(if $(filter 1,$(DOCS)),--docs)
 
+load: ## Agents or simple devices against what runs: SENDERS=100 SHAPE=batch INTERVAL=10 DURATION= TLS=1 RESULT=load.json (see --help)
+	@eval "$$($(PYTHON) -m scripts.local env)" && $(PYTHON) -m scripts.load $(if $(SENDERS),--senders $(SENDERS)) \
+		$(if $(SHAPE),--shape $(SHAPE)) $(if $(INTERVAL),--interval $(INTERVAL)) $(if $(DURATION),--duration $(DURATION)) \
+		$(if $(OUTAGE_EVERY),--outage-every $(OUTAGE_EVERY)) $(if $(OUTAGE),--outage $(OUTAGE)) \
+		$(if $(filter 1,$(TLS)),--authority "$$OVERWATT_HOME/authority") $(if $(RESULT),--result $(RESULT))
+
 bench-path: setup ## How long a sample takes to its row, and a dispatch to power (JSON and a line)
 	@$(PYTHON) -m scripts.bench_path
 
 bench-writer: setup ## CPU of the writer per row of an agent's batch (JSON and a line)
 	@$(PYTHON) -m scripts.bench_writer
 
-bench-ingest: setup ## Points a second from agents' batches to rows, beside raw COPY (JSON and a line)
-	@$(PYTHON) -m scripts.bench_ingest
+bench-ingest: setup ## Points a second from agents' batches to rows, beside raw COPY (MINUTES=2 PRELOAD=0 for less)
+	@$(PYTHON) -m scripts.bench_ingest $(if $(MINUTES),--minutes $(MINUTES)) $(if $(PRELOAD),--preload $(PRELOAD))
+
+bench-narrow: setup ## The same with metrics beyond the canonical quantities, a row each (MINUTES=2 for more)
+	@$(PYTHON) -m scripts.bench_narrow $(if $(MINUTES),--minutes $(MINUTES)) $(if $(PRELOAD),--preload $(PRELOAD))
+
+bench-messages: setup ## Single samples of simple devices, JSON of 3 and of 6 metrics: messages a second
+	@$(PYTHON) -m scripts.bench_messages
+
+bench-latency: setup ## From publish to acknowledged commit at 100,000 points/s, with two flush intervals
+	@$(PYTHON) -m scripts.bench_latency
+
+bench-connections: setup ## 19,000 agents on one broker, each sending every 10 s (AGENTS=2000 for less)
+	@$(PYTHON) -m scripts.bench_connections $(if $(AGENTS),--agents $(AGENTS))
+
+bench-outage: setup ## The writer killed for 10 minutes under load: how soon all is stored after (OUTAGE=60 for less)
+	@$(PYTHON) -m scripts.bench_outage $(if $(OUTAGE),--outage $(OUTAGE))
+
+bench-fleets: setup ## CPU for a million points with 1,000, 10,000 and 100,000 devices
+	@$(PYTHON) -m scripts.bench_fleets
+
+bench-size: setup ## Bytes that a point takes on disk
+	@$(PYTHON) -m scripts.bench_size
+
+bench-telemetry: setup ## All benchmarks of the telemetry path, in about 30 minutes, into docs/figures
+	@$(PYTHON) -m scripts.bench_telemetry
 
 bench-registry: setup ## A registry of 100,000 devices: the gateway's start and memory, and how fast a change is in force
 	@$(PYTHON) -m scripts.bench_registry

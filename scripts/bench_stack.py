@@ -1,6 +1,7 @@
 """What benchmarks share: a platform in a home of its own, progress on stderr, the result in two forms."""
 
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -46,7 +47,8 @@ def report(result: Any) -> None:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call it; a problem of the platform ends it with a sentence."""
+    """Call it; a problem of the platform ends it with a sentence, SIGTERM as Ctrl-C does: nothing stays."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         main()
     except Problem as problem:

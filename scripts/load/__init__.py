@@ -1,0 +1,1 @@
+"""A fleet that is not there: load for the platform, as agents and simple devices make it."""
