@@ -8,6 +8,7 @@ the same prefix, and nothing else.
 import hashlib
 import re
 import zlib
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 TENANT: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,25}")
@@ -71,6 +72,7 @@ def topic(tenant: str, device: str, channel: str) -> str:
     return f"devices/{tenant}/{device}/{channel}"
 
 
+@lru_cache(maxsize=65_536)
 def parse(name: str) -> Address | None:
     """The parts of a device's topic, or None for any other name."""
     parts = name.split("/")

@@ -40,6 +40,9 @@ log = get_logger(__name__)
 
 COUNT_EVERY_S: Final = 10.0
 MOST_UNHEARD: Final = 10_000
+# Looking a label up costs four times what counting does.
+ACCEPTED: Final = metrics.MESSAGES.labels("accepted")
+REJECTED: Final = metrics.MESSAGES.labels("rejected")
 
 
 @dataclass(slots=True)
@@ -147,7 +150,7 @@ class Gateway:
                 case Rejected():
                     rejected = (meaning,)
                     self._remember(meaning, message)
-            metrics.MESSAGES.labels("rejected" if rejected else "accepted").inc()
+            (REJECTED if rejected else ACCEPTED).inc()
             for each in rejected:
                 await self._reject(bulk, each, message.received_at_us)
         for partition, rows in columns.items():
