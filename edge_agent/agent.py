@@ -140,19 +140,16 @@ class Agent:
     def disconnected(self) -> None:
         self._sender.disconnected()
 
-    def received(self, channel: str, payload: bytes, *, is_retained: bool) -> None:
+    def received(self, channel: str, payload: bytes) -> None:
         try:
             match channel:
                 case "ack":
                     ack = Ack.FromString(payload)
-                    self._lateness.answered(ack.asked_us, ack.server_time_us)
-                    self._hear_time(ack.server_time_us)
+                    if self._lateness.answered(ack.asked_us, ack.server_time_us):
+                        self._hear_time(ack)
                     self._sender.answered(ack)
                 case "config":
-                    config = Config.FromString(payload)
-                    if not is_retained:  # a retained one says when it was written, not what time it is
-                        self._hear_time(config.server_time_us)
-                    self._obey(config)
+                    self._obey(Config.FromString(payload))
                 case "cmd":
                     self._take(Command.FromString(payload))
         except DecodeError as error:
@@ -163,7 +160,7 @@ class Agent:
         now_us = monotonic_us()
         late_us = self._lateness.of(command.stamped_at_us, now_us)
         if late_us <= MOST_LATE_US:
-            self._dispatcher.take(command)
+            self._dispatcher.take(command, begin_within_s=(MOST_LATE_US - late_us) / 1e6)
             return
         # No answer, so it is sent again, under a new stamp, until it expires. By then we know the time.
         log.warning("command held up", command=command.id, late_s=late_us / 1e6)
@@ -195,8 +192,8 @@ class Agent:
         log.info("erased", spool=str(self._settings.spool_path))
         self._answer(Reply(state=Reply.ERASED))
 
-    def _hear_time(self, server_us: int) -> None:
-        if server_us and not self._clock.is_trusted and self._clock.hear_server(server_us):
+    def _hear_time(self, answer: Ack) -> None:
+        if not self._clock.is_trusted and self._clock.hear_server(answer.server_time_us, answer.asked_us):
             self._start(self._date())
 
     async def _register(self) -> None:

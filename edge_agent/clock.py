@@ -1,7 +1,7 @@
 """Which time a sample gets, and when the box's clock may be believed.
 
-Trusted is a clock that NTP keeps (the kernel says so), or that is within 2 s of the server time in a
-`config` or `ack`. Until then rows carry monotonic time, with the boot id of the machine, and are dated
+Trusted is a clock that NTP keeps (the kernel says so), or that is within 2 s of the server's time in the
+answer to a status. Until then rows carry monotonic time, with the boot id of the machine, and are dated
 when trust comes. Whether a command is late needs no trust: see Lateness.
 """
 
@@ -23,9 +23,9 @@ _SYNCHRONIZED: Final = Path("/run/systemd/timesync/synchronized")
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
-def may_trust(*, declared: bool, kept_by_ntp: bool, off_us: int | None) -> bool:
-    """The rule. `off_us` is the last known distance from the server's time."""
-    return declared or kept_by_ntp or (off_us is not None and abs(off_us) <= MAX_OFF_US)
+def may_trust(*, declared: bool, kept_by_ntp: bool, off_us: float | None) -> bool:
+    """The rule. `off_us`: at most so far was the clock from the server's time when last compared."""
+    return declared or kept_by_ntp or (off_us is not None and off_us <= MAX_OFF_US)
 
 
 def kept_by_ntp() -> bool:
@@ -81,10 +81,12 @@ class Lateness:
         self._question_us = at_us
         return at_us
 
-    def answered(self, asked_us: int, server_us: int) -> None:
-        """Only the newest status counts, and its first answer."""
-        if asked_us == self._question_us != self._asked_us:
-            self._asked_us, self._answered_us = asked_us, server_us
+    def answered(self, asked_us: int, server_us: int) -> bool:
+        """Whether it counts: only the newest status does, and its first answer."""
+        if not asked_us == self._question_us != self._asked_us:
+            return False
+        self._asked_us, self._answered_us = asked_us, server_us
+        return True
 
     def of(self, server_us: int, at_us: int) -> float:
         """Microseconds; infinite without an answer, or with one so old that the clocks may have drifted."""
@@ -112,7 +114,7 @@ class Clock:
         self._ntp = ntp
         self._wall = wall
         self._monotonic = monotonic
-        self._off_us: int | None = None
+        self._off_us: float | None = None
         self.is_trusted = False
         self.look()
 
@@ -121,15 +123,11 @@ class Clock:
         self.is_trusted = may_trust(declared=self._declared, kept_by_ntp=self._ntp(), off_us=self._off_us)
         return self.is_trusted
 
-    def hear_server(self, server_us: int) -> bool:
-        """Compare with a server time that is fresh; whether the clock is trusted now."""
-        self._off_us = self._wall() - server_us
+    def hear_server(self, server_us: int, asked_us: int) -> bool:
+        """The server's time was this between a question (monotonic) and now; whether the clock is trusted."""
+        half_us = (self._monotonic() - asked_us) / 2
+        self._off_us = abs(self._wall() - half_us - server_us) + half_us
         return self.look()
-
-    @property
-    def off_us(self) -> int | None:
-        """How far ahead of the server this clock was when last compared."""
-        return self._off_us
 
     def stamp(self) -> Stamp:
         return Stamp(self._wall() if self.is_trusted else None, self._monotonic())

@@ -1,6 +1,7 @@
 """An asset with its driver: one call at a time, the last reading kept, and no write without leave."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
@@ -59,12 +60,19 @@ class Device:
         await self._on_reading(self.asset.id, reading)
         return reading
 
-    async def set_power(self, power_mw: float, *, is_wanted: Callable[[], bool]) -> bool:
-        """False: nobody wanted it any more when its turn came. Raises Unavailable, Invalid."""
+    async def set_power(
+        self, power_mw: float, *, is_wanted: Callable[[], bool], begin_by_s: float = math.inf
+    ) -> bool:
+        """False: nobody wanted it any more when its turn came. Raises Unavailable, Invalid.
+
+        `begin_by_s` is monotonic: a device whose turn comes later is left alone.
+        """
 
         async def write() -> bool:
             if not is_wanted():  # asked in turn, which comes even when whoever asked has gone
                 return False
+            if time.monotonic() > begin_by_s:
+                raise Unavailable(f"asset {self.asset.id} was busy until the command was too old to begin")
             if not self.may_write:
                 raise Unavailable(f"asset {self.asset.id} is only observed")
             try:

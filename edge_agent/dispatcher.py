@@ -5,6 +5,7 @@ duration is over, replaced by a newer command, and given up when the customer or
 """
 
 import asyncio
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -53,8 +54,8 @@ class Dispatcher:
         self._holds: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def take(self, command: Command) -> None:
-        """A command, or the same one again: then the same reply."""
+    def take(self, command: Command, *, begin_within_s: float = math.inf) -> None:
+        """A command, or the same one again: then the same reply. No device begins with it later than this."""
         if command.id in self._replies:
             if reply := self._replies[command.id]:
                 self._answer(reply)
@@ -73,7 +74,7 @@ class Dispatcher:
         for asset in chosen:
             self._end_hold(asset)
             self._holders[asset] = command
-        self._start(self._carry_out(command, chosen))
+        self._start(self._carry_out(command, chosen, time.monotonic() + begin_within_s))
 
     def obey_mode(self, mode: Mode) -> None:
         """The customer's will, in force when this returns; an older one is not news.
@@ -105,7 +106,7 @@ class Dispatcher:
         for command in {command.id: command for command in held.values()}.values():
             self._reply(not_following(command, reason, self._shares_said(command)))
 
-    async def _carry_out(self, command: Command, chosen: Iterable[str]) -> None:
+    async def _carry_out(self, command: Command, chosen: Iterable[str], begin_by_s: float) -> None:
         devices = [self._devices[asset] for asset in chosen]
         before = {device.asset.id: device.power_mw for device in devices}
         shared = split(command.power_mw, [device.for_split() for device in devices])
@@ -117,7 +118,7 @@ class Dispatcher:
             self._give_up(command, f"OFFLINE: {offline} did not answer when last read")
             return
         errors = await asyncio.gather(
-            *(self._write(command, device, powers[device.asset.id]) for device in online)
+            *(self._write(command, device, powers[device.asset.id], begin_by_s) for device in online)
         )
         failed = {device.asset.id: error for device, error in zip(online, errors, strict=True) if error}
         written = [device for device in online if device.asset.id not in failed]
@@ -133,10 +134,11 @@ class Dispatcher:
                 self._hold(command, device, powers[device.asset.id])
         await self._follow(command, shares, written, powers, before)
 
-    async def _write(self, command: Command, device: Device, power_mw: float) -> str:
+    async def _write(self, command: Command, device: Device, power_mw: float, begin_by_s: float) -> str:
         """Why it failed; empty for done."""
+        is_wanted = partial(self._holds_still, command, device)
         try:
-            await device.set_power(power_mw, is_wanted=partial(self._holds_still, command, device))
+            await device.set_power(power_mw, is_wanted=is_wanted, begin_by_s=begin_by_s)
         except (Unavailable, Invalid) as error:
             log.error("write failed", asset=device.asset.id, command=command.id, error=str(error))
             self._drop(command, device)

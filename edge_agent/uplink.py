@@ -40,7 +40,7 @@ class Listener(Protocol):
 
     def connected(self) -> None: ...
     def disconnected(self) -> None: ...
-    def received(self, channel: str, payload: bytes, *, is_retained: bool) -> None: ...
+    def received(self, channel: str, payload: bytes) -> None: ...
 
 
 def back_off_s(failures: int, jitter: float) -> float:
@@ -74,7 +74,7 @@ class Uplink:
         self._tls = tls
         self._ended: asyncio.Future[str] | None = None
         self._client: mqtt.Client | None = None
-        self._inbox: deque[tuple[str, bytes, bool]] = deque()
+        self._inbox: deque[tuple[str, bytes]] = deque()
         self._loop = asyncio.get_running_loop()
 
     def publish(self, channel: str, payload: bytes, *, is_retained: bool = False) -> bool:
@@ -170,7 +170,7 @@ class Uplink:
 
         def on_message(_: Any, __: Any, message: mqtt.MQTTMessage) -> None:
             is_first = not self._inbox
-            self._inbox.append((message.topic.rsplit("/", 1)[-1], bytes(message.payload), message.retain))
+            self._inbox.append((message.topic.rsplit("/", 1)[-1], bytes(message.payload)))
             if is_first:
                 self._post(self._take)
 
@@ -201,9 +201,9 @@ class Uplink:
     def _take(self) -> None:
         """Everything that came in since the last turn of the loop."""
         self.heard_s = time.monotonic()
-        messages: Sequence[tuple[str, bytes, bool]] = [self._inbox.popleft() for _ in range(len(self._inbox))]
-        for channel, payload, is_retained in messages:
-            self._listener.received(channel, payload, is_retained=is_retained)
+        messages: Sequence[tuple[str, bytes]] = [self._inbox.popleft() for _ in range(len(self._inbox))]
+        for channel, payload in messages:
+            self._listener.received(channel, payload)
         if self._inbox:  # came in between: its writer saw a full box and told nobody
             self._loop.call_soon(self._take)
 

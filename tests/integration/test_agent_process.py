@@ -351,7 +351,8 @@ async def test_samples_of_an_untrusted_clock_wait_and_are_dated(
         assert agent.lines("clock not trusted")
         assert not cloud.samples
 
-        cloud.commit(1, [])  # an answer of the cloud that carries its time
+        cloud.tells_time = True
+        cloud.command(0, asset="undated-1")  # makes it ask what time it is
 
         await until(lambda: {1, 2, 3} <= {each.seq for each in cloud.samples})
         oldest = min(each.ts_us for each in cloud.samples)

@@ -17,7 +17,6 @@ SECOND = 1_000_000
         (False, True, None, True),
         (False, True, 9_000_000, True),
         (False, False, 2_000_000, True),
-        (False, False, -2_000_000, True),
         (False, False, 2_000_001, False),
     ],
 )
@@ -30,10 +29,19 @@ def test_a_sample_has_no_wall_time_until_the_server_agrees_with_the_clock() -> N
 
     assert clock.stamp().wall_us is None
     assert clock.stamp().monotonic_us == 77
-    assert not clock.hear_server(1_000_000_000 + 3_000_000)
-    assert clock.hear_server(1_000_000_000 + 1_500_000)
+    assert not clock.hear_server(1_000_000_000 + 3 * SECOND, asked_us=77)
+    assert not clock.hear_server(1_000_000_000 - 3 * SECOND, asked_us=77)
+    assert clock.hear_server(1_000_000_000 - 1_500_000, asked_us=77)
     assert clock.stamp().wall_us == 1_000_000_000
     assert clock.offset_us() == 1_000_000_000 - 77
+
+
+def test_an_answer_that_was_held_up_makes_no_wrong_clock_right() -> None:
+    """Three seconds slow, and an answer three seconds old that seems to agree."""
+    clock = Clock(ntp=lambda: False, wall=lambda: 100 * SECOND, monotonic=lambda: 10 * SECOND)
+
+    assert not clock.hear_server(100 * SECOND, asked_us=7 * SECOND)
+    assert clock.hear_server(99_500_000, asked_us=9 * SECOND)
 
 
 def test_trust_comes_when_ntp_does_and_goes_with_it() -> None:
