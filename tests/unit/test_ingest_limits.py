@@ -1,14 +1,22 @@
 """Beyond its quota a simple device is rejected, an agent comes again, and a command's answer passes."""
 
+import asyncio
 import struct
+from contextlib import suppress
+
+import pytest
 
 from overwatt.reasons import Reason
 from overwatt.topics import AGENT_EVENT, AGENT_REPLY, PROTOBUF
 from overwatt.v1.telemetry_pb2 import Batch, Block, Column
 from services.ingest import acks
+from services.ingest.gateway import Gateway
 from services.ingest.limits import WORDS_BURST, Limits
 from services.ingest.model import AgentBatch, Member, Message, Rejected, Said, Sample, Samples
+from services.ingest.registry import Registry
+from services.ingest.rejections import Rejections
 from services.ingest.settings import Settings
+from services.ingest.source import MqttSource
 
 SENSOR = Member("t", "sensor-1", 1)
 AGENT = Member("t", "site-1", 2, type="agent")
@@ -122,3 +130,33 @@ def test_a_mad_device_gets_one_answer_for_many_refusals() -> None:
     [refusal] = outcomes[0].ack.refused
     assert [(span.first, span.last) for span in refusal.ranges] == [(1, 1_000)]
     assert (refusal.retry_after_s, refusal.final) == (4, False)
+
+
+async def test_there_are_as_many_workers_and_unacknowledged_messages_as_was_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # P-044, P-045
+    monkeypatch.setenv("INGEST_WORKER_COUNT", "3")
+    monkeypatch.setenv("INGEST_QUEUE_SIZE", "70")
+    settings = Settings()
+    source = MqttSource(
+        client_id="svc-ingest-0", host="127.0.0.1", port=1, receive_maximum=settings.receive_maximum
+    )
+    gateway = Gateway(
+        source=source,
+        producer=None,  # type: ignore[arg-type]  # nothing arrives
+        registry=Registry(),
+        rejections=Rejections(),
+        limits=Limits(settings),
+        answer=lambda *_: None,
+        partitions=1,
+        workers=settings.ingest_worker_count,
+    )
+
+    running = asyncio.create_task(gateway.run())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    workers = [task for task in asyncio.all_tasks() if task.get_name().startswith("worker-")]
+    assert (len(workers), settings.receive_maximum) == (3, 70)
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
