@@ -83,11 +83,10 @@ def make_app(
             now_us = clock.to_us(clock.now())
             meaning = decode_json.decode(Message(request.url.path, body, "", now_us), sender.member)
             if isinstance(meaning, Rejected):
-                await handover.store([], [meaning], now_us)
+                await handover.reject([meaning], now_us)
                 raise Refusal(400, meaning.detail, more={"reason": meaning.reason})
-            return await _store(
-                handover, _Meant([(sender.member, sample) for sample in meaning.samples], []), now_us
-            )
+            meant = _Meant([(sender.member, sample) for sample in meaning.samples], [])
+            return await _store(handover, body, meant, now_us)
 
         return await answer(work)
 
@@ -103,7 +102,7 @@ def make_app(
             async with transaction(pool) as db:
                 named = await senders.find_named(db, sender, [item for item in items if not item.wrong])
             now_us = clock.to_us(clock.now())
-            return await _store(handover, _mean(items, named, sender.member, now_us), now_us)
+            return await _store(handover, body, _mean(items, named, sender.member, now_us), now_us)
 
         return await answer(work)
 
@@ -204,8 +203,10 @@ def _mean(items: Sequence[Item], named: Sequence[Member | Stranger], own: Member
     return meant
 
 
-async def _store(handover: Handover, meant: _Meant, now_us: int) -> list[Verdict]:
+async def _store(handover: Handover, body: bytes, meant: _Meant, now_us: int) -> list[Verdict]:
     """The verdicts in the order of the samples."""
     rows = [each for each in meant.samples if not isinstance(each, Verdict)]
-    reasons = iter(await handover.store(rows, meant.rejected, now_us))
+    if meant.rejected:
+        await handover.reject(meant.rejected, now_us)
+    reasons = iter(await handover.store(body, rows, now_us) if rows else [])
     return [each if isinstance(each, Verdict) else Verdict.of_writer(next(reasons)) for each in meant.samples]

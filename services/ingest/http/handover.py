@@ -4,8 +4,10 @@ What Kafka gives up on ends the producer, and a new one is made; who waited is t
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
+from typing import Final, TypeAlias
 from uuid import uuid4
 
 from google.protobuf.message import DecodeError
@@ -28,6 +30,10 @@ log = get_logger(__name__)
 
 COUNT_EVERY_S: Final = 10.0
 GOODBYE_S: Final = 2.0
+REMEMBERED_S: Final = 120.0
+
+_Request: TypeAlias = tuple[bytes, tuple[int, ...]]
+"""SHA-256 of the body, and the keys of the devices."""
 
 
 class Handover:
@@ -39,7 +45,10 @@ class Handover:
         self._kafka = kafka
         self._door = f"http-{uuid4().hex[:12]}"
         self._waiting = Waiting(most_waiting)
+        metrics.HTTP_WAITING.set_function(lambda: len(self._waiting))
         self._rejections = Rejections()
+        self._given_up: dict[_Request, Expected] = {}
+        """Outcomes that somebody stopped waiting for, by what they sent."""
         self._out: Producer | None = None
         self._failed = asyncio.Event()
 
@@ -67,36 +76,65 @@ class Handover:
         if self._out is None:
             raise Unavailable("no connection to Kafka yet")
 
+    async def reject(self, rejected: Sequence[Rejected], now_us: int) -> None:
+        """What is no row goes where all rejections go. Raises Unavailable."""
+        out = self._producer()
+        for each in rejected:
+            metrics.REJECTIONS.labels(each.reason).inc()
+        letters = [letter for each in rejected for letter in self._rejections.letters(each, now_us)]
+        with self._giving_up():
+            await out.settle([await _bury(out, letter) for letter in letters])
+
     async def store(
-        self, rows: Sequence[tuple[Member, Sample]], rejected: Sequence[Rejected], now_us: int
+        self, body: bytes, rows: Sequence[tuple[Member, Sample]], now_us: int
     ) -> list[Reason | None]:
         """Hand over, and wait for what became of each row; no reason: committed. No deadline.
 
-        `rejected` is what is no row: it goes where all rejections go. Raises Full, Unavailable.
+        Who stopped waiting and comes again with the same body hears of what was handed over then: else what
+        takes longer than anybody waits would never be answered. Raises Full, Unavailable.
         """
-        out = self._out
-        if out is None or not self.is_listening.is_set():
-            raise Unavailable("Kafka cannot be reached")
-        expected = self._waiting.expect(len(rows))
-        for each in rejected:
-            metrics.REJECTIONS.labels(each.reason).inc()
-        metrics.HTTP_WAITING.set(len(self._waiting))
+        key = sha256(body).digest(), tuple(member.key for member, _ in rows)
+        expected = self._given_up.pop(key, None) or await self._hand_over(rows, now_us)
         try:
-            letters = [letter for each in rejected for letter in self._rejections.letters(each, now_us)]
-            futures = [await _bury(out, letter) for letter in letters]
-            for partition, columns in self._columns(rows, expected, now_us).items():
-                for record in columns.records():
-                    futures.append(await out.enqueue(topics.TELEMETRY, "", record, partition=partition))
-            await out.settle(futures)
-            if rows:
-                await expected.is_settled.wait()
+            await expected.is_settled.wait()
+        except asyncio.CancelledError:
+            self._given_up[key] = expected
+            asyncio.get_running_loop().call_later(REMEMBERED_S, self._forget, key, expected)
+            raise
+        return expected.verdicts
+
+    async def _hand_over(self, rows: Sequence[tuple[Member, Sample]], now_us: int) -> Expected:
+        out, expected = self._producer(), self._waiting.expect(len(rows))
+        try:
+            with self._giving_up():
+                futures = [
+                    await out.enqueue(topics.TELEMETRY, "", record, partition=partition)
+                    for partition, columns in self._columns(rows, expected, now_us).items()
+                    for record in columns.records()
+                ]
+                await out.settle(futures)
+        except BaseException:
+            self._waiting.forget(expected)
+            raise
+        return expected
+
+    def _producer(self) -> Producer:
+        if self._out is None or not self.is_listening.is_set():
+            raise Unavailable("Kafka cannot be reached")
+        return self._out
+
+    @contextmanager
+    def _giving_up(self) -> Iterator[None]:
+        try:
+            yield
         except Unavailable:
             self._failed.set()
             raise
-        finally:
+
+    def _forget(self, key: _Request, expected: Expected) -> None:
+        if self._given_up.get(key) is expected:
+            del self._given_up[key]
             self._waiting.forget(expected)
-            metrics.HTTP_WAITING.set(len(self._waiting))
-        return expected.verdicts
 
     def _columns(
         self, rows: Iterable[tuple[Member, Sample]], expected: Expected, now_us: int

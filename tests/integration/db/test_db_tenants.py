@@ -1,5 +1,6 @@
 """Two tenants in one database, and who may touch what. Queries stand without any filter on purpose."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -269,3 +270,21 @@ async def test_holding_a_mode_needs_the_right_tenant_and_the_gateways_role(datab
                 asyncpg.InsufficientPrivilegeError, match="permission denied for function hold_mode"
             ):
                 await connection.fetch("select * from hold_mode($1, $2)", ours.tenant, ours.box)
+
+
+async def test_ingest_learns_of_one_token_at_a_time_and_nobody_else_of_any(
+    role_url: Callable[[str], str],
+) -> None:  # U-P06
+    questions = ("select * from http_sender(''::bytea)", "select * from http_named('t', '{d}', '{}')")
+    ingest = await asyncpg.connect(role_url("ingest"))
+    assert [await ingest.fetch(question) for question in questions] == [[], []]
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await ingest.fetch("select * from device_token")
+    await ingest.close()
+
+    for role in ("api", "controller", "escalation"):
+        other = await asyncpg.connect(role_url(role))
+        for question in questions:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await other.fetch(question)
+        await other.close()

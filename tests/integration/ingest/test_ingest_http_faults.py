@@ -1,6 +1,7 @@
 """Ingest by HTTP while parts are away: 503 and not a word of `accepted`; the same again is stored once."""
 
 import asyncio
+import os
 import signal
 from collections.abc import AsyncIterator
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.integration.ingest.conftest import Platform
+from tests.integration.ingest.conftest import Platform, until_metric
 from tests.integration.ingest.http_rig import Door, Meter, a_client, counts, sample
 
 
@@ -44,6 +45,28 @@ async def test_without_a_commit_it_says_503_and_the_retry_is_stored_once(
     assert away.status_code == 503
     assert counts(answers[-1]) == (202, 2, 0)
     assert await door.temperatures(meter) == [1, 2, 3]
+
+
+async def test_who_comes_again_hears_of_what_was_handed_over_before(door: Door, meter: Meter) -> None:
+    # else a batch that takes the writer longer than 10 s would never be answered (T-085)
+    ports, writer = door.path.stack.ports, door.path.stack.pid("ingest-writer")
+    assert writer
+    untimed = {"metrics": {"temp_c": 7}}
+
+    os.kill(writer, signal.SIGSTOP)
+    try:
+        away = await door.send(meter, untimed)
+        os.kill(writer, signal.SIGCONT)
+        await until_metric(ports.ingest_http_health, "ingest_http_waiting", 0)
+        os.kill(writer, signal.SIGSTOP)
+        again = await door.send(meter, untimed)
+    finally:
+        os.kill(writer, signal.SIGCONT)
+    once_more = await door.send(meter, untimed)
+
+    assert away.status_code == 503
+    assert counts(again) == counts(once_more) == (202, 1, 0)
+    assert await door.temperatures(meter) == [7, 7]
 
 
 async def test_a_door_that_was_killed_loses_nothing_that_it_accepted(door: Door, meter: Meter) -> None:
