@@ -91,7 +91,9 @@ def keep(name: str, result: Any, window: Window, marks: Sequence[Mark] = ()) -> 
 def keep_json(name: str, result: Any) -> None:
     """docs/figures/<name>.json."""
     FIGURES.mkdir(parents=True, exist_ok=True)
-    (FIGURES / f"{name}.json").write_text(json.dumps(asdict(result), indent=1) + "\n")
+    (FIGURES / f"{name}.json").write_text(
+        json.dumps({"line": result.line(), **asdict(result)}, indent=1) + "\n"
+    )
 
 
 def options(description: str | None) -> argparse.ArgumentParser:

@@ -5,10 +5,13 @@ longer than it may, is named at the end, and the others still run.
 """
 
 import argparse
+import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Final
 
+from scripts.bench_run import FIGURES
 from scripts.bench_stack import run, say
 from scripts.local.part import ROOT
 
@@ -50,8 +53,20 @@ def main() -> None:
             except subprocess.TimeoutExpired:
                 bench.terminate()  # and wait: it takes its platform down
                 failed.append(f"{name} (not done within {most_s} s)")
+    tell(FIGURES)
     if failed:
         sys.exit(f"Error: these benchmarks failed: {', '.join(failed)}")
+
+
+def tell(directory: Path) -> None:
+    """README.md of the figures: each one's line and picture. What failed keeps its last ones."""
+    parts = ["# Figures", "Written by `make bench-telemetry`; `docs/benchmarks.md` says how to read them."]
+    for path in sorted(directory.glob("bench-*.json")):
+        parts += [f"## make {path.stem}", str(json.loads(path.read_text())["line"])]
+        if path.with_suffix(".svg").exists():
+            parts.append(f"![{path.stem}]({path.stem}.svg)")
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "README.md").write_text("\n\n".join(parts) + "\n")
 
 
 if __name__ == "__main__":

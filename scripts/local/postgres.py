@@ -26,6 +26,8 @@ max_connections = 200
 shared_buffers = 256MB
 max_wal_size = 2GB
 synchronous_commit = on
+# Compiling a rollup of a hundred columns takes longer than running it.
+jit = off
 timezone = 'UTC'
 log_timezone = 'UTC'
 password_encryption = 'scram-sha-256'

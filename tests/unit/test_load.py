@@ -1,10 +1,14 @@
-"""The load generator's messages, read as the gateway reads them."""
+"""The load generator's messages, read as the gateway reads them; the page of figures."""
+
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from overwatt.topics import PROTOBUF, Address
 from overwatt.v1.telemetry_pb2 import Batch
+from scripts.bench_telemetry import tell
 from scripts.load.platform import senders_of
 from scripts.load.shapes import LATE_US, SHAPES
 from services.ingest import decode_json
@@ -67,3 +71,15 @@ def test_agents_have_devices_of_their_own_and_names_of_their_tenant() -> None:
     senders = senders_of(SHAPES["batch"], "north", 2, 2)
     assert senders == {"north-0": ["north-0-0", "north-0-1"], "north-1": ["north-1-0", "north-1-1"]}
     assert senders_of(SHAPES["json3"], "north", 1, 9) == {"simple-0": ["simple-0"]}
+
+
+def test_the_page_of_figures_has_each_line_and_its_picture(tmp_path: Path) -> None:
+    (tmp_path / "bench-size.json").write_text(json.dumps({"line": "19.7 bytes a point"}))
+    (tmp_path / "bench-ingest.json").write_text(json.dumps({"line": "600,000 points/s"}))
+    (tmp_path / "bench-ingest.svg").touch()
+
+    tell(tmp_path)
+
+    page = (tmp_path / "README.md").read_text()
+    assert page.index("600,000 points/s") < page.index("bench-ingest.svg") < page.index("19.7 bytes a point")
+    assert "bench-size.svg" not in page
