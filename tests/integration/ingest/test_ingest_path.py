@@ -10,6 +10,7 @@ from overwatt.v1.agent_pb2 import (
     AgentStatus,
     Command,
     Config,
+    Event,
     EvictedRange,
     Spool,
     SpoolEpoch,
@@ -226,6 +227,26 @@ async def test_a_birth_makes_the_writer_forget_and_evictions_are_declared(
     await path.until(query, tenant, is_true=lambda text: text == "9{[3,5)}")
     [loss] = await path.fetch("select * from declared_loss where tenant_id = $1", tenant)
     assert (loss["epoch"], loss["first_seq"], loss["last_seq"], loss["rows"]) == (7, 5, 14, 10)
+
+
+async def test_what_an_agent_says_happened_is_kept_once(platform_path: Platform, tenant: str) -> None:
+    # U-D18
+    path = platform_path
+    await path.know(a_device(tenant, "site-1", type="agent", assets=["bat-1"]))
+    silent = Event(at_us=now_us(), asset="bat-1", type="device_silent", severity="alarm", message="no answer")
+    timeless = Event(type="started", severity="info")
+    unheard = Event(type="started", severity="loud")
+
+    with path.device(tenant, "site-1") as wire:
+        for event in (silent, unheard, silent, timeless):
+            wire.send(event.SerializeToString(), "event")
+
+    await path.until("select count(*) from events where tenant_id = $1 and asset_id = 'site-1'", tenant)
+    rows = await path.fetch("select * from events where tenant_id = $1 order by event_type", tenant)
+    assert [(row["asset_id"], row["event_type"], row["severity"]) for row in rows] == [
+        ("bat-1", "device_silent", "alarm"), ("site-1", "started", "info"),
+    ]  # fmt: skip
+    assert rows[1]["ts"] == rows[1]["received_at"]
 
 
 async def test_an_agent_that_says_it_is_alive_is_told_the_time(platform_path: Platform, tenant: str) -> None:
