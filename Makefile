@@ -1,7 +1,7 @@
 # `make` lists the targets, from the comment behind each.
 .DEFAULT_GOAL := help
 .PHONY: help setup housekeeping demo start stop status logs env reset test check unit integration journeys \
-	fuzz coverage migrate device waitlist-export waitlist-import token lock proto up rebuild down chaos load \
+	dead-letters fuzz coverage migrate device waitlist-export waitlist-import token lock proto up rebuild down chaos load \
 	bench-path bench-writer bench-ingest bench-narrow bench-messages bench-latency bench-connections \
 	bench-outage bench-fleets bench-size bench-telemetry bench-registry bench-enrol bench-erasure
 SHELL := /bin/bash
@@ -54,6 +54,9 @@ waitlist-export: ## Print the waitlist, a line of JSON an entry: TENANT=tenant-a
 
 waitlist-import: ## Add the entries of a file of JSON lines that are not there yet: TENANT=tenant-a FILE=waitlist.jsonl
 	@$(PYTHON) -m scripts.waitlist --tenant "$(or $(TENANT),default)" import "$(FILE)"
+
+dead-letters: ## What ingest could not use: CMD="list --since 1d" (default: list), CMD="explain 42", CMD="replay 42"
+	@eval "$$($(PYTHON) -m scripts.local env)" && $(PYTHON) -m services.ingest dead-letters $(or $(CMD),list)
 
 token: ## Print a development token for the API: TENANT=tenant-a ROLE=customer USER=me
 	@eval "$$($(PYTHON) -m scripts.local env)" && \

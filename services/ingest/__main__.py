@@ -17,6 +17,7 @@ from services.ingest.events import EventStore
 from services.ingest.flush import Flush
 from services.ingest.heap import keep_heap
 from services.ingest.housekeeping import Housekeeping
+from services.ingest.letters import cli as letters_command
 from services.ingest.sessions import Sessions
 from services.ingest.settings import Settings, refuse_plain_mqtt
 from services.ingest.sorting import PutOff, hour_by_hour
@@ -39,6 +40,7 @@ gateway   MQTT to Kafka: decodes, refuses with a reason, acknowledges only what 
 writer    Kafka to PostgreSQL: rows and offsets in one transaction, rejections, rollups, retention
 http      HTTPS to Kafka, for those who cannot speak MQTT; answers when the writer has committed
 housekeeping   once, by hand or by cron, what the writer does for the tables; `housekeeping --help` tells
+dead-letters   what could not be used: list, explain, replay; `dead-letters --help` tells
 
 Environment: DATABASE_URL, KAFKA_BOOTSTRAP, HEALTH_PORT, LOG_LEVEL
   gateway: MQTT_HOST, MQTT_PORT, MQTT_CA, MQTT_CERT, MQTT_KEY (mutual TLS), GATEWAY_INDEX (0) of
@@ -173,8 +175,9 @@ async def tick(*names: str) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["housekeeping"]:
-        sys.exit(upkeep_command.main(sys.argv[2:]))
+    commands = {"housekeeping": upkeep_command.main, "dead-letters": letters_command.main}
+    if sys.argv[1:2] and sys.argv[1] in commands:
+        sys.exit(commands[sys.argv[1]](sys.argv[2:]))
     parser = argparse.ArgumentParser(
         prog="python -m services.ingest",
         description=HELP,

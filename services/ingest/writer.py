@@ -33,9 +33,10 @@ from services.ingest.flush import Fenced, Flush, Taken
 from services.ingest.gather import Misfit, count_rows, fault_of, gather
 from services.ingest.rejections import MOST_PAYLOAD
 from services.runtime import clock
-from services.runtime.bus import Producer, consumer
+from services.runtime.bus import STARTS_OVER_S, Producer, consumer
 from services.runtime.bus import Record as Message
 from services.runtime.errors import Unavailable
+from services.runtime.group import Stuck, Watch
 from services.runtime.log import get_logger
 from services.runtime.postgres import Pool, transaction
 from services.runtime.retry import until_available
@@ -97,9 +98,13 @@ class Writer:
             try:
                 await self._membership()
             except ExceptionGroup as failures:
-                _, others = failures.split(Fenced)
+                _, others = failures.split((Fenced, KafkaError, Stuck))
                 if others:
                     raise
+                if not failures.subgroup(Fenced):
+                    log.error("consumer starts over", group=self._group, error=repr(failures.exceptions[0]))
+                    await asyncio.sleep(STARTS_OVER_S)
+                    continue
                 metrics.FENCED.inc()
                 log.warning("fenced: another writer has a partition of mine; joining again")
 
@@ -124,6 +129,7 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]
         self._idle = asyncio.Event()
         self._idle.set()
         self._assignment = 0
+        self._watch = Watch(source, asyncio.get_running_loop().time())
 
     async def read(self) -> None:
         """Fetch and decode; stop fetching while the buffer is full."""
@@ -131,6 +137,10 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]
             # With everything paused this waits for nothing, but keeps the place in the group.
             batches = await self._source.getmany(timeout_ms=1_000, max_records=500)
             now_s = asyncio.get_running_loop().time()
+            if batches:
+                self._watch.has_read()
+            else:
+                await self._watch.look(now_s)
             for partition, records in batches.items():
                 for message in records:
                     if self._buffer.wants(partition.partition, message.offset):
@@ -179,6 +189,13 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Read from where the database stands."""
+        try:
+            await self._take_up(assigned)
+        except Exception as error:
+            # aiokafka only logs what a listener raises, and would read on with nobody to want it.
+            self._group.create_task(_fail(error))
+
+    async def _take_up(self, assigned: Collection[TopicPartition]) -> None:
         expected = await until_available("read offsets", lambda: self._find_offsets(assigned))
         self._assignment += 1
         self._buffer.assign({partition.partition: offset for partition, offset in expected.items()})
@@ -300,6 +317,10 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]
                 log.error("records were deleted before they were written",
                           partition=partition.partition, records=lost)  # fmt: skip
         return {partition: stored[partition.partition] for partition in assigned}
+
+
+async def _fail(error: Exception) -> None:
+    raise Stuck(f"partitions not taken up: {error!r}") from error
 
 
 def _pausing() -> None:

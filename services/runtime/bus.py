@@ -14,12 +14,16 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from services.runtime.errors import Unavailable
+from services.runtime.group import Stuck, Watch, give_up, heed_errors, join
 from services.runtime.log import get_logger
 from services.runtime.retry import until_available
 
 log = get_logger(__name__)
 
 SEND_DEADLINE_S: Final = 30.0
+GOODBYE_S: Final = 3.0
+COMMIT_WITHIN_S: Final = 30.0
+STARTS_OVER_S: Final = 1.0
 MAX_RECORD_BYTES: Final = 1_048_576
 
 Record: TypeAlias = ConsumerRecord
@@ -100,25 +104,44 @@ async def consume(
     """Hand batches of records to `handle` for ever and commit after it has returned.
 
     A batch whose handling raises Unavailable is handed over again after a pause. `handle` must bear being
-    given the same record twice, and must put aside what it can never use.
+    given the same record twice, and must put aside what it can never use. A consumer that lost its place
+    in the group for good is replaced.
     """
-    async with consumer(bootstrap, topics, group=group, from_latest=from_latest) as source:
-        if ready:
-            ready.set()
-        while True:
-            batches = await source.getmany(timeout_ms=1_000, max_records=max_records)
-            records = [record for batch in batches.values() for record in batch]
-            if not records:
-                continue
-            await until_available(f"handle {', '.join(topics)}", lambda records=records: handle(records))  # type: ignore[misc]
-            try:
+    while True:
+        try:
+            async with consumer(bootstrap, topics, group=group, from_latest=from_latest) as source:
+                if ready:
+                    ready.set()
+                await _hand_over(source, topics, handle, max_records)
+        except (KafkaError, Stuck) as error:
+            log.error("consumer starts over", topics=topics, group=group, error=repr(error))
+            await asyncio.sleep(STARTS_OVER_S)
+
+
+async def _hand_over(
+    source: AIOKafkaConsumer,
+    topics: Sequence[str],
+    handle: Callable[[Sequence[Record]], Awaitable[None]],
+    max_records: int,
+) -> None:
+    now_s = asyncio.get_running_loop().time
+    watch = Watch(source, now_s())
+    while True:
+        batches = await source.getmany(timeout_ms=1_000, max_records=max_records)
+        records = [record for batch in batches.values() for record in batch]
+        if not records:
+            await watch.look(now_s())
+            continue
+        watch.has_read()
+        await until_available(f"handle {', '.join(topics)}", lambda records=records: handle(records))  # type: ignore[misc]
+        try:
+            # It repeats by itself while the coordinator is away, for ever.
+            async with asyncio.timeout(COMMIT_WITHIN_S):
                 await source.commit(
                     {partition: batch[-1].offset + 1 for partition, batch in batches.items() if batch}
                 )
-            except KafkaError as error:
-                log.warning(
-                    "offsets not committed; the batch may come again", topics=topics, error=repr(error)
-                )
+        except (KafkaError, TimeoutError) as error:
+            log.warning("offsets not committed; the batch may come again", topics=topics, error=repr(error))
 
 
 async def follow(
@@ -159,13 +182,22 @@ async def tail(
                 await handle(batch)
 
 
+async def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
+    """Behind the last record of each partition. Waits until Kafka can be reached."""
+    async with consumer(bootstrap, [], group=None) as source:
+        partitions = await until_available(f"find topic {topic}", lambda: _partitions(source, topic))
+        ends = await until_available("read the end offsets", lambda: _end_offsets(source, partitions))
+    return {partition.partition: end for partition, end in ends.items()}
+
+
 @asynccontextmanager
 async def consumer(
     bootstrap: str, topics: Sequence[str], *, group: str | None, from_latest: bool = False
 ) -> AsyncIterator[AIOKafkaConsumer]:
-    """A consumer that commits nothing by itself; waits until Kafka can be reached."""
+    """A consumer that commits nothing by itself; waits until Kafka can be reached, and has given it its
+    partitions if there are topics. Raises Stuck or KafkaError when that fails."""
     inner = AIOKafkaConsumer(
-        *topics,
+        *([] if group else topics),
         bootstrap_servers=bootstrap,
         group_id=group,
         enable_auto_commit=False,
@@ -181,9 +213,15 @@ async def consumer(
     )
     await until_available("connect to Kafka", lambda: _start(inner, bootstrap))
     try:
+        if group:
+            heed_errors(inner._coordinator)
+            if topics:
+                await join(inner, topics)
         yield inner
     finally:
         await _stop(inner)
+        if group:
+            give_up(inner._coordinator)
 
 
 async def _start(client: AIOKafkaProducer | AIOKafkaConsumer, bootstrap: str) -> None:
@@ -195,10 +233,18 @@ async def _start(client: AIOKafkaProducer | AIOKafkaConsumer, bootstrap: str) ->
 
 async def _stop(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
     # With Kafka away an idempotent producer waits for ever to flush: what was not safe was not acknowledged.
+    # A task of its own: with Kafka away stopping a consumer ends in a CancelledError of aiokafka's inside,
+    # and a task group would take whoever called for cancelled, and never miss it.
+    stopping = asyncio.ensure_future(client.stop())
     try:
-        await asyncio.wait_for(client.stop(), 3)
-    except (KafkaError, TimeoutError, OSError) as error:
-        log.warning("Kafka client left without a goodbye", error=repr(error))
+        await asyncio.wait([stopping], timeout=GOODBYE_S)
+    finally:
+        stopping.cancel()
+    await asyncio.wait([stopping], timeout=GOODBYE_S)
+    if not stopping.done() or stopping.cancelled() or stopping.exception():
+        log.warning("Kafka client left without a goodbye")
+        connections = client.client if isinstance(client, AIOKafkaProducer) else client._client
+        await asyncio.wait([asyncio.ensure_future(connections.close())], timeout=GOODBYE_S)
 
 
 async def _partitions(source: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:

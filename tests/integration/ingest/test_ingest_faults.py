@@ -5,12 +5,16 @@ import os
 import signal
 import sys
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
 
+from overwatt.topics import AGENT_EVENT
 from scripts.local.ports import HOST, Ports
+from services.runtime import bus
+from services.runtime.bus import Record
+from services.runtime.group import Stuck, Watch
 from tests.integration.ingest.conftest import (
     WITHIN_S,
     Platform,
@@ -112,6 +116,40 @@ async def test_a_writer_that_slept_through_a_rebalance_writes_nothing_twice(
             await spool.until_empty()
 
     await assert_exactly_once(path, agent.device_key, 1_000)
+
+
+async def test_a_consumer_that_is_replaced_while_kafka_is_away_reads_on_when_it_is_back(
+    platform_path: Platform, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, kafka = platform_path, platform_path.stack.env()["KAFKA_BOOTSTRAP"]
+    arrived: asyncio.Queue[bytes] = asyncio.Queue()
+    gone, replaced = asyncio.Event(), asyncio.Event()
+
+    class StuckWhileGone(Watch):
+        async def look(self, now_s: float) -> None:
+            if gone.is_set() and not replaced.is_set():
+                replaced.set()
+                raise Stuck("Kafka is away")
+
+    async def keep(records: Sequence[Record]) -> None:
+        for record in records:
+            arrived.put_nowait(record.value)
+
+    monkeypatch.setattr(bus, "Watch", StuckWhileGone)
+    async with asyncio.timeout(3 * WITHIN_S), asyncio.TaskGroup() as group:
+        consuming = group.create_task(bus.consume(kafka, [AGENT_EVENT], group=tenant, handle=keep))
+        await path.produce(AGENT_EVENT, tenant, b"before")
+        while await arrived.get() != b"before":
+            pass
+        await asyncio.to_thread(path.stack.kill_part, "kafka", signal.SIGKILL)
+        gone.set()
+        await replaced.wait()
+        await asyncio.to_thread(path.stack.start, "kafka")
+        await path.produce(AGENT_EVENT, tenant, b"after")
+        while await arrived.get() != b"after":
+            pass
+        assert not consuming.done()
+        consuming.cancel()
 
 
 QUEUE_SIZE = 50

@@ -1,0 +1,1 @@
+"""Dead letters for people: `python -m services.ingest dead-letters`."""
