@@ -23,7 +23,7 @@ from services.ingest.acks import refusal
 from services.ingest.frames import REASONS, VERDICT, Batch, Frame, Merged, judge, merge
 from services.ingest.gather import gather
 from services.ingest.ranges import Bools, Ranges, contains, from_multirange, ranges_by_owner, to_multirange
-from services.ingest.refusals import rejections_of
+from services.ingest.refusals import Told, rejections_of
 from services.ingest.telemetry_store import Refused, Telemetry
 from services.runtime.clock import to_us
 from services.runtime.postgres import Connection, Pool, transaction
@@ -71,6 +71,7 @@ class Flush:
         self._owner = owner
         self._keep_us = (retention_days - SAFETY_DAYS) * DAY_US
         self.telemetry = Telemetry()
+        self._told = Told()
 
     async def store(self, taken: Taken, now: datetime) -> list[Outcome]:
         """Commit it; answers what to tell the senders. Fenced or Unavailable: nothing is stored."""
@@ -82,6 +83,7 @@ class Flush:
                 judged = await self._judge(db, batch, now)
                 await self._store(db, judged, now)
         self.telemetry.committed()
+        self._told.committed()
         _count(judged)
         return outcomes(batch, judged.verdict, now)
 
@@ -110,7 +112,8 @@ class Flush:
             verdict[origin] = VERDICT[reason]
         # What went into a refused row shares its fate.
         verdict[merged.doubles] = verdict[merged.heads]
-        await store.insert_rejections(db, rejections_of(batch, verdict, judged.refused, now))
+        refusals = rejections_of(batch, verdict, judged.refused, now, self._told)
+        await store.insert_rejections(db, refusals)
         settled = settled_ranges(batch, verdict, judged.known)
         if settled:
             await store.add_committed(db, settled)

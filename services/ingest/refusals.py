@@ -1,4 +1,7 @@
-"""What the writer refused, as rows of `rejection`: the first ten of each device and reason, then a number."""
+"""What the writer refused, as rows of `rejection`.
+
+Of each sender, device and reason the first ten a minute stand there in full, the rest of a flush as a number.
+"""
 
 import json
 from contextlib import suppress
@@ -10,7 +13,7 @@ import numpy.typing as npt
 
 from overwatt.reasons import MAX_AHEAD_S, Reason
 from services.ingest import metrics
-from services.ingest.frames import REASONS, Batch, Name
+from services.ingest.frames import REASONS, Batch, Name, Sender
 from services.ingest.store import Rejection
 from services.ingest.telemetry_store import Refused
 from services.runtime.clock import from_us, to_us
@@ -18,10 +21,39 @@ from services.runtime.clock import from_us, to_us
 KEPT: Final = 10
 
 
+class Told:
+    """How many of each kind (sender, device key, verdict) this minute has told in full.
+
+    A flush counts once it is committed.
+    """
+
+    def __init__(self) -> None:
+        self._minute = 0
+        self._committed: dict[tuple[Sender, int, int], int] = {}
+        self._flush: dict[tuple[Sender, int, int], int] = {}
+
+    def begin(self, now: datetime) -> None:
+        """A flush, or another try of it."""
+        self._flush = {}
+        if (minute := int(now.timestamp()) // 60) != self._minute:
+            self._minute, self._committed = minute, {}
+
+    def take(self, kind: tuple[Sender, int, int], rows: int) -> int:
+        """How many of these rows may be told in full; asked once a flush for each kind."""
+        told = self._committed.get(kind, 0)
+        self._flush[kind] = min(told + rows, KEPT)
+        return self._flush[kind] - told
+
+    def committed(self) -> None:
+        """What was taken counts."""
+        self._committed |= self._flush
+
+
 def rejections_of(
-    batch: Batch, verdict: npt.NDArray[np.int8], refused: Refused, now: datetime
+    batch: Batch, verdict: npt.NDArray[np.int8], refused: Refused, now: datetime, told: Told
 ) -> list[Rejection]:
     """For every row with a verdict; only the kept ones become objects."""
+    told.begin(now)
     places = np.flatnonzero(verdict)
     if places.size == 0:
         return []
@@ -47,12 +79,13 @@ def rejections_of(
             "asset_id": name.device if who.epoch else "",
             "reason": str(reason),
         }
-        for row in mine[:KEPT].tolist():
+        kept = told.take((who, key, reason_place), int(mine.size))
+        for row in mine[:kept].tolist():
             detail = _detail(batch, row, reason, refused, now)
             rows.append(Rejection(**about, detail=detail, payload=_payload(batch, row)))
-        if mine.size > KEPT:
-            beyond = f"beyond the first {KEPT} of a flush"
-            rows.append(Rejection(**about, detail=beyond, payload=b"", count=mine.size - KEPT))
+        if mine.size > kept:
+            beyond = f"beyond the first {KEPT} of a minute"
+            rows.append(Rejection(**about, detail=beyond, payload=b"", count=int(mine.size) - kept))
     return rows
 
 

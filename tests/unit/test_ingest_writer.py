@@ -4,6 +4,7 @@ import asyncio
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Final
 
@@ -19,8 +20,9 @@ from services.ingest.acks import Acks
 from services.ingest.buffer import Buffer, Due
 from services.ingest.copy_format import column_sets, encode
 from services.ingest.flush import dirty_hours, known_rows, outcomes, settled_ranges
-from services.ingest.frames import VERDICT, judge, merge
+from services.ingest.frames import VERDICT, Sender, judge, merge
 from services.ingest.gather import Misfit, count_rows, fault_of, gather
+from services.ingest.refusals import Told
 from services.runtime.clock import from_us
 
 NAN = float("nan")
@@ -400,3 +402,18 @@ def test_a_record_that_fits_has_no_fault() -> None:
         (Record(), 0),
     ):
         assert (fault_of(record), count_rows(record), gather([record]).seq.size) == (None, rows, rows)
+
+
+def test_a_flush_that_failed_has_told_nobody_anything() -> None:
+    told, kind, now = Told(), (Sender("t", "d", 7), 1, 2), datetime(2026, 5, 1, tzinfo=UTC)
+
+    told.begin(now)
+    assert told.take(kind, 25) == 10
+    told.begin(now)  # the same flush again
+    assert told.take(kind, 25) == 10
+    told.committed()
+    told.begin(now)
+    assert told.take(kind, 1) == 0
+    told.committed()
+    told.begin(now + timedelta(minutes=1))
+    assert told.take(kind, 4) == 4

@@ -192,6 +192,22 @@ async def test_many_refused_rows_are_ten_with_payload_and_a_number(bench: Bench)
     assert [tuple(row) for row in rows] == [(1, True)] * 10 + [(15, False)]
 
 
+async def test_ten_a_minute_are_told_in_full_over_all_flushes(bench: Bench) -> None:
+    told = "select count, payload is not null as kept from rejection order by id desc limit 4"
+
+    def endless(first_seq: int, rows: int) -> Record:
+        return a_record({"temp_c": [float("inf")] * rows}, first_seq=first_seq)
+
+    await bench.write(endless(1, 8))
+    await bench.write(endless(9, 4))
+    assert [tuple(row) for row in await bench.fetch(told)][:3] == [(2, False), (1, True), (1, True)]
+    await bench.write(endless(13, 3))
+    assert tuple((await bench.fetch(told))[0]) == (3, False)
+
+    await bench.write(endless(16, 1), now=NOW + timedelta(minutes=1))
+    assert tuple((await bench.fetch(told))[0]) == (1, True)
+
+
 async def test_hours_that_were_written_are_marked_for_the_rollups(bench: Bench) -> None:
     await bench.write(a_record({"temp_c": [1, 2]}, at_us=to_us(datetime(2026, 5, 1, 10, 59, 59, tzinfo=UTC))))
 
