@@ -55,6 +55,12 @@ def test_what_came_by_http_or_was_refused_by_the_writer_is_sent_again_as_its_dev
     }
 
 
+def test_what_named_another_device_by_http_is_never_stored_under_its_senders_name() -> None:
+    payload = b'{"metrics": {"temp_c": 1}, "external_id": "EAN 9"}'
+    refused = again(a_letter(payload, topic="/ingest/v1/batch", asset="EAN 9", reason="DEVICE_UNKNOWN"))
+    assert refused == "it names 'EAN 9', which d could not use: who sent it by HTTP was told"
+
+
 def test_a_record_goes_back_to_the_writer() -> None:
     record = Record(tenant="t", device="d", epoch=5)
     letter = a_letter(record.SerializeToString(), topic="", detail="Kafka topic telemetry: partition 0")

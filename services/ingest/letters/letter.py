@@ -72,6 +72,8 @@ def again(letter: Letter) -> Again:
         return f"only its first {MOST_PAYLOAD} bytes were kept"
     if letter.detail.startswith(f"Kafka topic {topics.TELEMETRY}:"):
         return _record(letter.payload) or "it is no record of this release"
+    if letter.asset and letter.topic.startswith("/ingest/"):
+        return f"it names {letter.asset!r}, which {letter.device} could not use: who sent it by HTTP was told"
     channel = letter.topic.rpartition("/")[2] if letter.topic.startswith("devices/") else "telemetry"
     if channel != "telemetry":
         return f"it is a {channel}: what an agent says so is said anew by itself"
