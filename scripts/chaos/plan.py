@@ -96,9 +96,7 @@ def _parts(group: str, target: str) -> frozenset[str]:
     match group:
         case "flood":
             return frozenset({"mosquitto", "ingest-gateway"})
-        case "link":
-            return frozenset({target})
-        case "repeat":
-            return frozenset({target})
+        case "disk" if target == "spools":
+            return frozenset({AGENT})
         case _:
-            return frozenset({AGENT if target == "spools" else target})
+            return frozenset({target})

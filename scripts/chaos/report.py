@@ -183,4 +183,5 @@ def figures(result: Result) -> str:
     command = f"make chaos SEED={result.seed} FAULTS={result.faults}"
     ran = f"`{command}`, {result.at}, {result.seconds:.0f} s, {result.agents} agents, {result.cores} cores"
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    ran += f", load {result.load_1m:.0f} at the end"
     return f"{ran} ({result.machine}).\n\n| | |\n|---|---|\n{table}\n\n![The run](figures/chaos.svg)\n"

@@ -32,6 +32,10 @@ TAMPERED: Final = {
                   where (device_key, ts) = (select device_key, ts from telemetry
                                             where active_power_w is not null limit 1)""",
 }
+KEYS: Final = """
+select d.device_id, (extract(epoch from t.ts) * 1000000)::bigint
+from telemetry t join device d using (device_key)
+"""
 REFUSED: Final = "select device_id, reason, sum(count)::int as count from rejection group by 1, 2"
 LETTERS: Final = "select payload from rejection where device_id = any($1::text[]) and payload <> ''"
 
@@ -114,7 +118,7 @@ async def _drain(world: World, agents: int, seed: int, say: Callable[[str], None
         # What is missing may lie on a copied disk, whose turn comes.
         deadline = time.monotonic() + (DRAIN_S if number + 1 >= disks else COPIED_S)
         while time.monotonic() < deadline and wanted - await _stored_keys(world):
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(1)
     await asyncio.gather(*(agent.end(signal.SIGTERM) for agent in world.agents))
     return spooled
 
@@ -204,7 +208,7 @@ def _destroyed(world: World) -> set[ledger.Key]:
 async def _stored_keys(world: World) -> set[tuple[str, int]]:
     try:
         async with world.database() as db:
-            return {(each[0], each[1]) for each in await ledger.stored(db)}
+            return {(device, ts_us) for device, ts_us in await db.fetch(KEYS)}
     except (OSError, TimeoutError, asyncpg.PostgresError):
         return set()
 

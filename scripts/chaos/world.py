@@ -7,7 +7,7 @@ import signal
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,8 +54,6 @@ class World:
     bad: Bad
     ear: Ear
     device_port: int
-    deaths: list[str] = field(default_factory=list)
-    """what ended by itself"""
 
     def pids(self, part: str) -> list[int]:
         """Of a part with all that it has started; agents are one part."""
