@@ -10,6 +10,7 @@ import pytest
 
 from scripts.local.ports import HOST, VARIABLES, Ports, free_ports, holder, is_free, require_free
 from scripts.local.problem import Problem
+from scripts.local.services import wanted
 
 
 def test_every_port_has_a_variable_and_no_two_defaults_meet() -> None:
@@ -95,3 +96,11 @@ def test_a_port_that_only_clients_have_used_is_free() -> None:
             client.recv(1)
 
     assert is_free(port)
+
+
+def test_second_gateways_and_writers_are_started_only_when_they_are_asked_for() -> None:
+    assert not {"ingest-gateway-1", "ingest-writer-1"} & set(wanted({}))
+    assert "ingest-gateway-1" in wanted({"GATEWAYS": "2"})
+    assert "ingest-writer-1" in wanted({"GATEWAYS": "1", "WRITERS": "2"})
+    with pytest.raises(Problem, match="GATEWAYS=3"):
+        wanted({"GATEWAYS": "3"})
