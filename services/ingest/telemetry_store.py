@@ -20,6 +20,7 @@ from services.ingest.copy_format import arrays_of, column_sets, encode, timestam
 from services.ingest.frames import Frame
 from services.ingest.ranges import Ints
 from services.runtime.clock import from_us
+from services.runtime.errors import Unavailable
 from services.runtime.postgres import Connection
 
 Refused: TypeAlias = dict[int, tuple[Reason, str]]
@@ -28,6 +29,9 @@ Refused: TypeAlias = dict[int, tuple[Reason, str]]
 DAY_US: Final = 86_400_000_000
 CHUNK: Final = 262_144
 DATA_ERRORS: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+SMALLER: Final = (*DATA_ERRORS, asyncpg.ConfigurationLimitExceededError)
+"""Fewer rows in a statement may pass: a bad row is found so, and TimescaleDB limits (53400) how many
+compressed rows one statement may touch."""
 """SQLSTATE classes 22 and 23: something is wrong with a value."""
 
 
@@ -70,13 +74,15 @@ class Telemetry:
                     refused = await self._compare(db, frame)
                 metrics.ROWS.labels("staging").inc(len(frame) - len(refused))
                 return refused
-            except DATA_ERRORS as error:
+            except SMALLER as error:
                 return await self._halve(db, frame, error)
-        except DATA_ERRORS as error:
+        except SMALLER as error:
             return await self._halve(db, frame, error)
 
     async def _halve(self, db: Connection, frame: Frame, error: asyncpg.PostgresError) -> Refused:
         if len(frame) == 1:
+            if not isinstance(error, DATA_ERRORS):
+                raise Unavailable(f"PostgreSQL: {error}") from error
             return {int(frame.origin[0]): (Reason.UNSTORABLE, f"the database refused it: {error}")}
         middle = len(frame) // 2
         first, second = np.arange(middle), np.arange(middle, len(frame))

@@ -171,6 +171,34 @@ async def test_a_row_that_the_database_refuses_is_found_and_the_others_land(
     )  # fmt: skip
 
 
+LIMIT = """
+create function too_many() returns trigger language plpgsql as $$
+begin
+  if (select count(*) from rows) > 8 then
+    raise 'tuple decompression limit exceeded by operation' using errcode = '53400';
+  end if;
+  return null;
+end $$;
+create trigger too_many after insert on telemetry referencing new table as rows
+  for each statement execute function too_many()"""
+
+
+async def test_a_statement_that_touches_more_than_the_database_allows_is_split_and_nothing_is_refused(
+    bench: Bench, database_url: str
+) -> None:
+    """SQLSTATE 53400, as TimescaleDB raises it for late rows of compressed chunks."""
+    await bench.write(a_record({"temp_c": [1]}, key=2))  # the day's partition is there
+    owner = await asyncpg.connect(database_url)
+    await owner.execute(LIMIT)
+    await owner.close()
+
+    ack = await bench.write(a_record({"temp_c": [float(i) for i in range(50)]}, epoch=10))
+
+    assert refused(ack) == {}
+    assert committed(ack) == [(1, 50)]
+    assert (await bench.fetch("select count(*) from telemetry where device_key = 1"))[0][0] == 50
+
+
 async def test_a_final_refusal_is_settled_and_a_later_one_is_asked_again(bench: Bench) -> None:
     ahead = a_record({"temp_c": [1]}, first_seq=1, at_us=AT_US + 3_600_000_000)
     infinite = a_record({"temp_c": [float("inf")]}, first_seq=2)
