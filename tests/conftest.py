@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+import hypothesis
 import pytest
 
 from scripts.local import postgres as local_postgres
@@ -25,6 +26,10 @@ from scripts.local.stack import Stack
 ROOT: Final = Path(__file__).parents[1]
 TEMPLATE: Final = "overwatt_template"
 _numbers: Final = itertools.count(1)
+
+# How long an example takes says how busy the machine is, and nothing of the code.
+hypothesis.settings.register_profile("overwatt", deadline=None)
+hypothesis.settings.load_profile("overwatt")
 
 
 @pytest.fixture
