@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
@@ -47,8 +47,9 @@ async def test_hostile_messages_cost_no_good_row_and_are_counted_exactly(platfor
     mix = Mix(SEED, now_us() - 1_800_000_000)
 
     delivered = await send(path.stack.ports.mosquitto, mix)
-    await until_gateway_has(path, delivered)
-    await path.until("select sum(n) from (" + ROWS + ") r", keys(mix), is_true=lambda n: n >= total(mix))
+    await until_reached(delivered, lambda: seen(path), "messages that the gateway has")
+    assert await seen(path) == delivered
+    await until_reached(total(mix), lambda: stored(path, mix), "rows")
     assert {part: path.stack.pid(part) for part in pids} == pids  # nobody died
     await asyncio.to_thread(path.stack.stop_part, "ingest-gateway")  # it says the numbers of its last minute
 
@@ -56,8 +57,7 @@ async def test_hostile_messages_cost_no_good_row_and_are_counted_exactly(platfor
     for key, name in named(mix).items():
         assert (name, rows[key]["n"]) == (name, mix.expected.rows[name])
         assert (name, rows[key]["total"]) == (name, mix.expected.sums[name])
-    counted = "select coalesce(sum(count), 0) from rejection where coalesce(device_id, '') <> 'mutant'"
-    await path.until(counted, is_true=lambda n: n >= mix.expected.rejected.total())
+    await until_reached(mix.expected.rejected.total(), lambda: rejected(path), "rejections")
     found = await path.fetch(REJECTED)
     assert Counter({(r["tenant"], r["device"], r["reason"]): r["n"] for r in found}) == mix.expected.rejected
     for row in found:
@@ -210,15 +210,25 @@ async def seen(path: Platform) -> float:
     return await metric(path.stack.ports.gateway_health, "ingest_messages_total")
 
 
-async def until_gateway_has(path: Platform, messages: int) -> None:
+async def stored(path: Platform, mix: Mix) -> float:
+    """Rows of the devices that are known exactly."""
+    found = await path.fetch(f"select sum(n) from ({ROWS}) r", keys(mix))
+    return float(found[0][0])
+
+
+async def rejected(path: Platform) -> float:
+    query = "select coalesce(sum(count), 0) from rejection where coalesce(device_id, '') <> 'mutant'"
+    return float((await path.fetch(query))[0][0])
+
+
+async def until_reached(wanted: float, look: Callable[[], Awaitable[float]], what: str) -> None:
     """As long as it goes on."""
-    last, ends = 0.0, time.monotonic() + WITHIN_S
-    while (now := await seen(path)) < messages:
+    last, ends = -1.0, time.monotonic() + WITHIN_S
+    while (now := await look()) < wanted:
         if now > last:
             last, ends = now, time.monotonic() + WITHIN_S
-        assert time.monotonic() < ends, f"the gateway has {now:.0f} of {messages} messages, and no more come"
-        await asyncio.sleep(0.2)
-    assert now == messages
+        assert time.monotonic() < ends, f"{what}: {now:.0f} of {wanted:.0f}, and no more come"
+        await asyncio.sleep(0.5)
 
 
 def named(mix: Mix) -> dict[int, str]:
