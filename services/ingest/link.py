@@ -67,7 +67,7 @@ class Link:
         self._is_writing = False
         self._waiting: deque[tuple[int, asyncio.Future[bool]]] = deque()
         self.is_open = True
-        self._heard_at_s = self._loop.time()
+        self._has_heard = False
         self._loop.add_reader(connection.fileno(), self._read)
 
     def write(self, data: bytes) -> None:
@@ -91,9 +91,10 @@ class Link:
                 return await done
         return False
 
-    def silent_s(self) -> float:
-        """Seconds since something came."""
-        return self._loop.time() - self._heard_at_s
+    def heard(self) -> bool:
+        """Whether something came since this was asked last."""
+        heard, self._has_heard = self._has_heard, False
+        return heard
 
     def end(self, reason: str) -> None:
         """Close; what is not on the socket never will be."""
@@ -124,12 +125,13 @@ class Link:
         except OSError as error:
             ended = str(error)
         data = b"".join(chunks)
-        self._heard_at_s = self._loop.time()
+        self._has_heard = self._has_heard or len(chunks) > 1
         try:
             packets, used = split(data)
             self._rest = data[used:]
             for first, body in packets:
-                self._on_packet(first, body)
+                if self.is_open:
+                    self._on_packet(first, body)
         except Malformed as error:
             ended = f"the broker does not speak MQTT 5: {error}"
         if ended:

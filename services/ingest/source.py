@@ -33,6 +33,8 @@ FOREVER: Final = 0xFFFFFFFF
 """Session expiry: the broker keeps what comes while we are away."""
 KEEPALIVE_S: Final = 15
 PING_S: Final = 5.0
+QUIET_PINGS: Final = 3
+"""Without an answer: the connection is taken for dead."""
 MOST_OUT: Final = 1_000
 """Of our own QoS 1 messages on their way to the broker."""
 RECONNECT: Final = Backoff(first_s=1.0, longest_s=5.0)
@@ -246,10 +248,14 @@ class MqttSource:
         )
         connections = self._ring.connection
         try:
+            # Counted in pings, not in seconds: when this process could not run, the broker is not to blame.
+            quiet = 0
             while not await happens(self._gone, PING_S):
-                if not self.is_connected or link.silent_s() > KEEPALIVE_S:
+                quiet = 0 if link.heard() else quiet + 1
+                if quiet == QUIET_PINGS:
                     link.end("the broker does not answer")
-                link.write(mqtt_packets.PINGREQ_PACKET)
+                elif self.is_connected:
+                    link.write(mqtt_packets.PINGREQ_PACKET)
         finally:
             link.end("the gateway ends")
         return self._ring.connection > connections

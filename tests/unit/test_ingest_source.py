@@ -219,3 +219,18 @@ async def test_a_broker_that_speaks_something_else_is_left(monkeypatch: pytest.M
         first.send(b"\x30\xff\xff\xff\xff\xff")
         await accepted(peers)
         await until(lambda: reader.is_connected)
+
+
+async def test_a_broker_that_is_silent_is_left_and_one_that_answers_pings_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(source, "RECONNECT", source.Backoff(0.01, 0.01))
+    monkeypatch.setattr(source, "PING_S", 0.05)
+    async with a_session() as (_, peers):
+        first = await accepted(peers)
+        for _ in range(5):
+            await first.packet(0xC0)
+            first.send(b"\xd0\x00")
+        assert peers.empty()
+
+        await accepted(peers)  # nobody answers the first one's pings any more
