@@ -72,9 +72,17 @@ def topic(tenant: str, device: str, channel: str) -> str:
     return f"devices/{tenant}/{device}/{channel}"
 
 
-@lru_cache(maxsize=65_536)
 def parse(name: str) -> Address | None:
     """The parts of a device's topic, or None for any other name."""
+    return _parse(name) if len(name) <= LONGEST else None
+
+
+LONGEST: Final = len("devices/") + 26 + len("/") + 36 + len("/telemetry")
+"""Of a topic; what is longer is no device's, and not worth remembering."""
+
+
+@lru_cache(maxsize=65_536)
+def _parse(name: str) -> Address | None:
     parts = name.split("/")
     if len(parts) != 4 or parts[0] != "devices" or not is_tenant(parts[1]) or not is_device(parts[2]):
         return None
