@@ -4,15 +4,19 @@ A hundred devices an agent, batches of 60 samples of 8 quantities, as fast as th
 """
 
 import os
+import time
 from dataclasses import dataclass
 from functools import partial
 
 from scripts.bench_fill import TENANT, agents_of, register
 from scripts.bench_run import STORAGE, Window, a_platform, keep_json, load, options, plan_of
 from scripts.bench_stack import report, run
-from scripts.load.shapes import SHAPES
+from scripts.load.shapes import SHAPES, with_step
 
 DEVICES_OF_AN_AGENT = 100
+BACK_S = 3_600
+STEP_US = 10_000
+"""Few devices send much: with a second between samples they would soon be ahead of the clock, and refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +50,14 @@ def main() -> None:
     wanted = parser.parse_args()
     load_before = os.getloadavg()[0]
     windows: dict[str, Window] = {}
+    shape = with_step(SHAPES["batch"], STEP_US)
     for devices in wanted.devices:
         agents = max(1, devices // DEVICES_OF_AN_AGENT)
         fill = partial(register, agents=agents, devices=DEVICES_OF_AN_AGENT)
         # An agent alone is held back by its quota, which is not what is asked here.
         with a_platform(fill, {"INGEST_AGENT_RATE": "0"}) as (stack, _):
-            plan = plan_of(stack, tenant=TENANT, shape=SHAPES["batch"], window=1_000)
+            start_us = int((time.time() - BACK_S) * 1e6)
+            plan = plan_of(stack, tenant=TENANT, shape=shape, window=1_000, start_us=start_us)
             names = agents_of(agents, DEVICES_OF_AN_AGENT)
             windows[str(devices)] = load(stack, plan, names, warm_up_s=wanted.warm_up, seconds=wanted.seconds)
     costs = {name: window.cpu_s_per_million_points() for name, window in windows.items()}

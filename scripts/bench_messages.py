@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from scripts.bench_fill import TENANT, register, simple_of
 from scripts.bench_run import STORAGE, a_platform, keep, load, options, plan_of
 from scripts.bench_stack import report, run
-from scripts.load.shapes import SHAPES
+from scripts.load.shapes import SHAPES, with_step
+
+STEP_US = 50_000
+"""Below the time between two messages of a device: the second load never meets times of the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ def main() -> None:
         windows = {
             str(SHAPES[name].points): load(
                 stack,
-                plan_of(stack, tenant=TENANT, shape=SHAPES[name], ahead_rows=40_000),
+                plan_of(stack, tenant=TENANT, shape=with_step(SHAPES[name], STEP_US), ahead_rows=40_000),
                 simple_of(wanted.devices),
                 warm_up_s=wanted.warm_up,
                 seconds=wanted.seconds,
