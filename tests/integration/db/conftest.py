@@ -5,6 +5,7 @@ test on both forms; the TimescaleDB one has a single connection, so nothing else
 """
 
 import asyncio
+import fcntl
 import itertools
 import shutil
 import subprocess
@@ -127,10 +128,13 @@ async def create_database(cluster: str) -> str:
 def _install_timescale() -> None:
     wanted = (TIMESCALE / "package-lock.json").read_text()
     stamp = INSTALLED / "installed-lock.json"
-    if stamp.exists() and stamp.read_text() == wanted:
-        return
     INSTALLED.mkdir(parents=True, exist_ok=True)
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(TIMESCALE / name, INSTALLED / name)
-    subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--prefix", INSTALLED], check=True)
-    stamp.write_text(wanted)
+    with (INSTALLED / "lock").open("w") as lock:
+        # Files run side by side: the first one installs, the others wait.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if stamp.exists() and stamp.read_text() == wanted:
+            return
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(TIMESCALE / name, INSTALLED / name)
+        subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--prefix", INSTALLED], check=True)
+        stamp.write_text(wanted)
