@@ -1,6 +1,6 @@
 # `make` lists the targets, from the comment behind each.
 .DEFAULT_GOAL := help
-.PHONY: help setup housekeeping demo start stop status logs env reset test check unit integration journeys \
+.PHONY: help setup housekeeping demo start stop status logs env reset test check unit integration journeys chaos-short \
 	dead-letters fuzz coverage migrate device waitlist-export waitlist-import token lock proto up rebuild down chaos load \
 	bench-path bench-writer bench-ingest bench-narrow bench-messages bench-latency bench-connections \
 	bench-outage bench-fleets bench-size bench-telemetry bench-registry bench-enrol bench-erasure
@@ -84,6 +84,9 @@ journeys: ## Journey tests: the whole platform, started and killed
 
 fuzz: setup ## Hostile messages among good ones: what is lost, and whether all refusals are counted (MESSAGES=1000000 SEED=1)
 	MESSAGES=$(or $(MESSAGES),100000) SEED=$(or $(SEED),1) $(PYTHON) -m pytest tests/integration/ingest/test_ingest_fuzz.py -v -s
+
+chaos-short: setup ## Three short chaos runs side by side: every part killed five times; networks; disks and clocks (not part of `make test` yet)
+	$(PYTHON) -m pytest tests/chaos -v -n $(WORKERS) --dist loadfile
 
 coverage: ## Unit tests with coverage, into htmlcov/index.html
 	$(PYTHON) -m pytest --cov=services --cov=edge_agent --cov=overwatt tests/unit --cov-report=html --cov-report=term

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.journeys.chaos_run import chaos
+from tests.chaos.chaos_run import chaos
 
 
 def test_every_part_is_killed_at_least_five_times(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from tests.journeys.chaos_run import chaos
+from tests.chaos.chaos_run import chaos
 
 GROUPS = "disk,slow,clock,repeat,spool,flood"
 

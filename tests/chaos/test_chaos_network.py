@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.journeys.chaos_run import chaos
+from tests.chaos.chaos_run import chaos
 
 
 def test_links_fail_parts_freeze_and_the_writer_is_away(tmp_path: Path) -> None:
