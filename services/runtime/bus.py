@@ -7,6 +7,7 @@ a deadline on each send (with idempotence aiokafka itself waits for ever), expli
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -32,20 +33,56 @@ Record: TypeAlias = ConsumerRecord
 class Producer:
     """Sends records and says when they are safe."""
 
-    def __init__(self, inner: AIOKafkaProducer) -> None:
-        self._inner = inner
+    def __init__(self, make: Callable[[], AIOKafkaProducer], bootstrap: str) -> None:
+        self._make = make
+        self._bootstrap = bootstrap
+        self._inner = make()
+        self._is_spent = False
+        self._renewing = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Raises Unavailable."""
+        await _start(self._inner, self._bootstrap)
+
+    async def stop(self) -> None:
+        """What is not safe within seconds never is."""
+        await _stop(self._inner)
 
     async def enqueue(
         self, topic: str, key: str, value: bytes | None, *, partition: int | None = None
     ) -> "asyncio.Future[object]":
         """Hand a record over; the future is done when all replicas have it. Raises Unavailable."""
+        if self._is_spent:
+            await self._renew()
+        inner = self._inner
         try:
-            future: asyncio.Future[object] = await self._inner.send(
+            future: asyncio.Future[object] = await inner.send(
                 topic, value, key=key.encode(), partition=partition
             )
         except KafkaError as error:
             raise Unavailable(f"Kafka: cannot send to {topic}: {error!r}") from error
+        future.add_done_callback(partial(self._heed, inner))
         return future
+
+    def _heed(self, inner: AIOKafkaProducer, future: "asyncio.Future[object]") -> None:
+        # A record that Kafka refused (its disk was full) leaves a gap in the numbers of its partition: all
+        # that this producer sends there from now on is refused as out of order, for ever.
+        if inner is self._inner and not future.cancelled() and future.exception():
+            self._is_spent = True
+
+    async def _renew(self) -> None:
+        async with self._renewing:
+            if not self._is_spent:
+                return
+            log.warning("producer starts over: Kafka refused a record")
+            await _stop(self._inner)
+            inner = self._make()
+            try:
+                await _start(inner, self._bootstrap)
+            except BaseException:
+                await _stop(inner)
+                raise
+            self._inner, self._is_spent = inner, False
 
     async def send(self, topic: str, key: str, value: bytes | None, *, partition: int | None = None) -> None:
         """Send a record and wait until it is safe. Raises Unavailable; the record may then still arrive."""
@@ -75,20 +112,24 @@ class Producer:
 @asynccontextmanager
 async def producer(bootstrap: str, *, name: str, linger_ms: int = 3) -> AsyncIterator[Producer]:
     """A producer; waits until Kafka can be reached."""
-    inner = AIOKafkaProducer(
-        bootstrap_servers=bootstrap,
-        client_id=name,
-        enable_idempotence=True,
-        linger_ms=linger_ms,
-        max_batch_size=262_144,
-        max_request_size=MAX_RECORD_BYTES,
-        retry_backoff_ms=200,
-    )
-    await until_available("connect to Kafka", lambda: _start(inner, bootstrap))
+
+    def make() -> AIOKafkaProducer:
+        return AIOKafkaProducer(
+            bootstrap_servers=bootstrap,
+            client_id=name,
+            enable_idempotence=True,
+            linger_ms=linger_ms,
+            max_batch_size=262_144,
+            max_request_size=MAX_RECORD_BYTES,
+            retry_backoff_ms=200,
+        )
+
+    out = Producer(make, bootstrap)
+    await until_available("connect to Kafka", out.start)
     try:
-        yield Producer(inner)
+        yield out
     finally:
-        await _stop(inner)
+        await out.stop()
 
 
 async def consume(

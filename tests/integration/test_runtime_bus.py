@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from uuid import uuid4
 
 import pytest
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from services.runtime.bus import Record, consume, follow, producer
+from services.runtime.bus import Record, consume, consumer, follow, producer
 from services.runtime.errors import Unavailable
 from services.runtime.topics import create_topics
 
@@ -51,6 +52,28 @@ async def test_a_batch_whose_handling_failed_is_handed_over_again_before_anythin
     task.cancel()
 
     assert seen == [b"0", b"1", b"2", b"3", b"4"]
+
+
+async def test_a_producer_that_kafka_refuses_for_a_gap_in_its_numbers_is_replaced(
+    kafka: str, topic: str
+) -> None:
+    """What Kafka could not write, for want of a disk, leaves such a gap: all that follows is refused."""
+    async with producer(kafka, name="test") as bus:
+        await bus.send(topic, "key", b"0", partition=0)
+        numbers = bus._inner._txn_manager
+        numbers.increment_sequence_number(TopicPartition(topic, 0), 3)
+        with pytest.raises(Unavailable, match="OutOfOrderSequenceNumber"):
+            await bus.send(topic, "key", b"refused", partition=0)
+
+        await bus.send(topic, "key", b"1", partition=0)
+        await asyncio.gather(*[bus.send(topic, "key", b"2", partition=0) for _ in range(3)])
+
+    values: list[bytes] = []
+    async with consumer(kafka, [topic], group=None) as source:
+        while len(values) < 5:
+            for records in (await source.getmany(timeout_ms=500)).values():
+                values += [record.value for record in records]
+    assert values == [b"0", b"1", b"2", b"2", b"2"]
 
 
 async def test_a_consumer_that_died_before_its_commit_gets_the_batch_again(kafka: str, topic: str) -> None:
