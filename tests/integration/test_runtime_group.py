@@ -6,7 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import GroupLoadInProgressError, NotCoordinatorForGroupError
 from aiokafka.protocol.commit import OffsetFetchRequest, OffsetFetchResponse_v3
@@ -68,6 +68,7 @@ async def test_a_broker_that_still_loads_its_groups_does_not_make_a_consumer_beg
 
 async def test_a_member_without_a_place_is_stuck_after_a_while(kafka: str, topic: str) -> None:
     async with consumer(kafka, [topic], group=topic) as source:
+        await source.position(TopicPartition(topic, 0))
         watch = Watch(source, 0.0)
         await watch.look(JOIN_WITHIN_S)
         source._coordinator._coordination_task.cancel()
@@ -83,6 +84,7 @@ async def test_records_that_wait_and_do_not_come_are_noticed_and_those_of_a_paus
 ) -> None:
     await send(kafka, topic, b"waits")
     async with consumer(kafka, [topic], group=topic) as source:
+        await source.position(TopicPartition(topic, 0))
         watch, at = Watch(source, 0.0), LOOK_EVERY_S + 1
         source.pause(*source.assignment())
         await watch.look(at)
