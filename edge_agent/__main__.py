@@ -37,7 +37,7 @@ environment
                                DRIVER (simulated) DEVICE_HOST DEVICE_PORT DEVICE_UNIT
   TELEMETRY_INTERVAL_MS        how often devices are read (4000)
   SPOOL_PATH, SPOOL_MAX_MB     where samples wait for the cloud, and at most how much (256)
-  DEADMAN_S                    without the cloud for so long, devices get their own default back (300)
+  DEADMAN_S                    without the cloud for so long, devices get their own default back (120)
   CLOCK_TRUSTED                1 on a development machine without NTP
   LOG_LEVEL                    debug, info, warning or error (RUST_LOG is read too)
 """

@@ -23,6 +23,7 @@ from edge_agent.device import Device
 from edge_agent.dispatcher import Dispatcher
 from edge_agent.drivers import Driver
 from edge_agent.identity import tls_context
+from edge_agent.lease import Lease
 from edge_agent.log import Log
 from edge_agent.model import Reading, Sample
 from edge_agent.poller import poll
@@ -56,6 +57,7 @@ class Agent:
         self._spool = spool
         self._clock = clock
         self._lateness = Lateness()
+        self._lease = Lease(self._tell_status, good_for_s=MOST_LATE_US / 1e6)
         self._boot_id = str(uuid.uuid4())
         self._interval_s = settings.telemetry_interval_s
         self._words: deque[tuple[str, bytes]] = deque(maxlen=MOST_KEPT_WORDS)
@@ -68,6 +70,8 @@ class Agent:
             Identity(settings.tenant, settings.device, settings.site),
             answer=self._answer,
             now_us=lambda: clock.now_us() if clock.is_trusted else None,
+            lease=self._lease.renew,
+            revert_s=settings.deadman_s,
         )
         self._uplink = Uplink(
             settings.mqtt_host,
@@ -146,6 +150,7 @@ class Agent:
                 case "ack":
                     ack = Ack.FromString(payload)
                     if self._lateness.answered(ack.asked_us, ack.server_time_us):
+                        self._lease.answered()
                         self._hear_time(ack)
                     self._sender.answered(ack)
                 case "config":
@@ -273,9 +278,7 @@ class Agent:
         """Without the cloud for too long, devices are better off with their own default."""
         while True:
             await asyncio.sleep(min(self._settings.deadman_s / 4, 5))
-            if self._uplink.is_connected:
-                self._uplink.heard_s = time.monotonic()
-            elif time.monotonic() - self._uplink.heard_s >= self._settings.deadman_s:
+            if time.monotonic() - self._uplink.heard_s >= self._settings.deadman_s:
                 await self._dispatcher.release_all(
                     f"DEADMAN: no cloud for {self._settings.deadman_s:g} s, released to the device's default"
                 )

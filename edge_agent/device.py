@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from edge_agent.drivers import Driver, number
+from edge_agent.drivers import REVERT_S, Driver, number
 from edge_agent.errors import Unavailable
 from edge_agent.model import Reading
 from overwatt.inventory import Asset
@@ -61,11 +61,17 @@ class Device:
         return reading
 
     async def set_power(
-        self, power_mw: float, *, is_wanted: Callable[[], bool], begin_by_s: float = math.inf
+        self,
+        power_mw: float,
+        *,
+        revert_s: float = REVERT_S,
+        is_wanted: Callable[[], bool],
+        begin_by_s: float = math.inf,
     ) -> bool:
         """False: nobody wanted it any more when its turn came. Raises Unavailable, Invalid.
 
-        `begin_by_s` is monotonic: a device whose turn comes later is left alone.
+        `begin_by_s` is monotonic: a device whose turn comes later is left alone. `revert_s` is for its own
+        timer, which knows whole seconds.
         """
 
         async def write() -> bool:
@@ -76,7 +82,7 @@ class Device:
             if not self.may_write:
                 raise Unavailable(f"asset {self.asset.id} is only observed")
             try:
-                await self._driver.set_power(power_mw * 1e6, is_wanted)
+                await self._driver.set_power(power_mw * 1e6, is_wanted, math.ceil(revert_s))
             except Unavailable:
                 if is_wanted():
                     raise

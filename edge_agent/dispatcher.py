@@ -1,14 +1,15 @@
 """Carries commands out: split, write, answer APPLIED; then read until VERIFIED or NOT_FOLLOWING.
 
-A setpoint is held: written again before the device's own revert timer runs out, brought to 0 when its
-duration is over, replaced by a newer command, and given up when the customer or the silence says so.
+A setpoint is held: written again, while the cloud answers, before the device's own revert timer runs out,
+brought to 0 when its duration is over, replaced by a newer command, and given up when the customer or the
+silence says so.
 """
 
 import asyncio
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -16,7 +17,6 @@ from typing import Any, Final
 from edge_agent import following
 from edge_agent.commands import OBSERVE, Identity, Mode, ended_by, refusal_of, targets
 from edge_agent.device import Device
-from edge_agent.drivers import REFRESH_S
 from edge_agent.errors import Invalid, Unavailable
 from edge_agent.log import Log
 from edge_agent.replies import Outcome, applied, followed, not_following, refused
@@ -24,6 +24,9 @@ from overwatt.split import Split, split
 from overwatt.v1.agent_pb2 import Command, Reply
 
 READ_EVERY_S: Final = 0.5
+REFRESH_EVERY_S: Final = 30.0
+"""Or more often: three times before a device's own revert timer runs out."""
+ASK_AGAIN_S: Final = 1.0
 REMEMBERED: Final = 1000
 RELEASE_ATTEMPTS: Final = 3
 
@@ -40,14 +43,18 @@ class Dispatcher:
         *,
         answer: Callable[[Reply], None],
         now_us: Callable[[], int | None],
-        refresh_s: float = REFRESH_S,
+        lease: Callable[[], Awaitable[float | None]],
+        revert_s: float,
     ) -> None:
+        """`lease`: leave to write a held setpoint again (see Lease); `revert_s`: what devices do without."""
         self.mode = Mode()
         self._devices = devices
         self._me = me
         self._answer = answer
         self._now_us = now_us
-        self._refresh_s = refresh_s
+        self._lease = lease
+        self._revert_s = revert_s
+        self._refresh_s = min(REFRESH_EVERY_S, revert_s / 3)
         self._replies: OrderedDict[str, Reply | None] = OrderedDict()
         """last reply by command; None while the first one is being worked out"""
         self._holders: dict[str, Command] = {}
@@ -138,7 +145,9 @@ class Dispatcher:
         """Why it failed; empty for done."""
         is_wanted = partial(self._holds_still, command, device)
         try:
-            await device.set_power(power_mw, is_wanted=is_wanted, begin_by_s=begin_by_s)
+            await device.set_power(
+                power_mw, revert_s=self._revert_s, is_wanted=is_wanted, begin_by_s=begin_by_s
+            )
         except (Unavailable, Invalid) as error:
             log.error("write failed", asset=device.asset.id, command=command.id, error=str(error))
             self._drop(command, device)
@@ -209,16 +218,33 @@ class Dispatcher:
     async def _keep(self, command: Command, device: Device, power_mw: float) -> None:
         """Refresh the setpoint until it is replaced; after its duration it is 0 (U-D08)."""
         ends_s = time.monotonic() + command.duration_s if command.duration_s else float("inf")
+        due_s = time.monotonic() + self._refresh_s
         while self._holds_still(command, device):
-            await asyncio.sleep(max(min(self._refresh_s, ends_s - time.monotonic()), 0.0))
-            if time.monotonic() >= ends_s:
+            await asyncio.sleep(max(min(due_s, ends_s) - time.monotonic(), 0.0))
+            is_over = time.monotonic() >= ends_s
+            if is_over:
                 log.info("duration over", asset=device.asset.id, command=command.id)
                 power_mw, ends_s = 0.0, float("inf")
-            try:
-                await device.set_power(power_mw, is_wanted=partial(self._holds_still, command, device))
-            except (Unavailable, Invalid) as error:
-                log.error("setpoint not refreshed", asset=device.asset.id, error=str(error))
-                await asyncio.sleep(1)
+            error = await self._refresh(command, device, power_mw)
+            due_s = time.monotonic() + (ASK_AGAIN_S if error else self._refresh_s)
+            if error:
+                log.error("setpoint not refreshed", asset=device.asset.id, error=error)
+            if error and is_over:  # what was ordered has ended, whoever is silent
+                await self._let_go(device, f"DURATION_OVER: {error}")
+
+    async def _refresh(self, command: Command, device: Device, power_mw: float) -> str:
+        """Why it failed; empty for done."""
+        begin_by_s = await self._lease()
+        if begin_by_s is None:
+            return "the cloud does not answer; the device's own revert timer runs"
+        is_wanted = partial(self._holds_still, command, device)
+        try:
+            await device.set_power(
+                power_mw, revert_s=self._revert_s, is_wanted=is_wanted, begin_by_s=begin_by_s
+            )
+        except (Unavailable, Invalid) as error:
+            return str(error)
+        return ""
 
     def _holds_still(self, command: Command, device: Device) -> bool:
         holder = self._holders.get(device.asset.id)

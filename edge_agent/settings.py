@@ -20,6 +20,8 @@ from overwatt.inventory import TYPES, Asset, InventoryError, Site, parse_invento
 from overwatt.topics import DEVICE, TENANT, is_device, is_tenant
 
 MQTT_PORT: Final = 1883
+MOST_DEADMAN_S: Final = 43_200
+"""SunSpec's revert timers count to 65,534 s at most."""
 LEVELS: Final = ("debug", "info", "warning", "error")
 _ALIASES: Final = {"trace": "debug", "warn": "warning"}
 _TRUE: Final = ("1", "true", "yes", "on")
@@ -80,7 +82,7 @@ def read_settings(env: Mapping[str, str]) -> Settings:
         spool_max_bytes=int(_number(env, "SPOOL_MAX_MB", 256, least=1) * 1_048_576),
         telemetry_interval_s=_number(env, "TELEMETRY_INTERVAL_MS", 4000, least=100) / 1000,
         window_s=_number(env, "WINDOW_S", 30, least=1),
-        deadman_s=_number(env, "DEADMAN_S", 300, least=1),
+        deadman_s=_number(env, "DEADMAN_S", 120, least=1, most=MOST_DEADMAN_S),
         clock_trusted=_flag(env, "CLOCK_TRUSTED"),
         log_level=_level(env),
     )
@@ -206,7 +208,14 @@ def _single_asset(env: Mapping[str, str], asset_id: str, site_id: str) -> Asset:
     )
 
 
-def _number(env: Mapping[str, str], name: str, default: float, *, least: float = -math.inf) -> float:
+def _number(
+    env: Mapping[str, str],
+    name: str,
+    default: float,
+    *,
+    least: float = -math.inf,
+    most: float = math.inf,
+) -> float:
     text = env.get(name)
     if not text:
         return default
@@ -218,6 +227,8 @@ def _number(env: Mapping[str, str], name: str, default: float, *, least: float =
         raise Invalid(f"{name} is {text!r}; it must be a number")
     if value < least:
         raise Invalid(f"{name} is {text!r}; it must be at least {least:g}")
+    if value > most:
+        raise Invalid(f"{name} is {text!r}; it must be at most {most:g}")
     return value
 
 

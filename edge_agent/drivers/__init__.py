@@ -17,6 +17,8 @@ from edge_agent.model import Reading
 from overwatt.inventory import Asset
 
 ENTRY_POINTS: Final = "overwatt.drivers"
+REVERT_S: Final = 120
+"""Seconds after which a device that hears nothing more returns to its own default (DEADMAN_S)."""
 Wanted = Callable[[], bool]
 """Whether a power is still wanted; asked before each write, because the customer may say no meanwhile."""
 
@@ -35,12 +37,13 @@ class Driver(Protocol):
         """What it measures now; what it does not measure is absent."""
         ...
 
-    async def set_power(self, power_w: float, is_wanted: Wanted = always) -> None:
+    async def set_power(self, power_w: float, is_wanted: Wanted = always, revert_s: int = REVERT_S) -> None:
         """Make it follow a power, + discharge, and read back that it took it.
 
         Writes nothing more once `is_wanted` says no, and raises Unavailable then: `release` comes next.
-        Called again every REFRESH_S with the same power. Where the device has a revert timer, it is set to
-        REVERT_S, so that a silent agent lets go. Raises Invalid where the device cannot do this at all.
+        Called again and again with the same power while the cloud answers. Where the device has a revert
+        timer, it is set to `revert_s`, so that it lets go when nobody calls. Raises Invalid where the device
+        cannot do this at all.
         """
         ...
 
@@ -49,11 +52,6 @@ class Driver(Protocol):
         ...
 
     async def close(self) -> None: ...
-
-
-REVERT_S: Final = 60
-"""Seconds after which a device that hears nothing more returns to its own default."""
-REFRESH_S: Final = REVERT_S / 2
 
 
 @dataclass(frozen=True, slots=True)

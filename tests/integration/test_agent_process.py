@@ -321,6 +321,34 @@ async def test_a_silent_cloud_gives_devices_back_to_their_own_default(tmp_path: 
         assert [each["state"] for each in agent.lines("reply")] == ["APPLIED", "VERIFIED", "NOT_FOLLOWING"]
 
 
+async def test_a_cloud_that_hangs_is_as_silent_as_one_that_is_gone(tmp_path: Path, broker: Broker) -> None:
+    """The broker still holds the connection, and nobody answers."""
+    async with an_agent(tmp_path, "hangs", broker.address, DEADMAN_S="3") as (agent, cloud):
+        await until(lambda: len({each.asset for each in cloud.samples}) == 3)
+        command = cloud.command(5, asset="hangs-1")
+        await until(lambda: len(cloud.replies_to(command)) == 2)
+
+        cloud.tells_time = False
+
+        assert await until(lambda: agent.lines("setpoint not refreshed"))
+        (line,) = await until(lambda: agent.lines("released"))
+        assert line["reason"].startswith("DEADMAN")
+        assert agent.lines("not connected") == []
+
+
+async def test_a_duration_ends_also_without_the_cloud(tmp_path: Path, broker: Broker) -> None:
+    """U-D08: nobody says that it may write 0, so the device is given back."""
+    async with an_agent(tmp_path, "over", broker.address) as (agent, cloud):
+        await until(lambda: len({each.asset for each in cloud.samples}) == 3)
+        command = cloud.command(5, asset="over-1", duration_s=3)
+        await until(lambda: len(cloud.replies_to(command)) == 2)
+
+        cloud.tells_time = False
+
+        (line,) = await until(lambda: agent.lines("released"))
+        assert line["reason"].startswith("DURATION_OVER")
+
+
 async def test_a_dead_device_delays_no_other(tmp_path: Path, mosquitto: tuple[str, int]) -> None:
     with socket.socket() as silent:  # accepts connections and never answers
         silent.bind(("127.0.0.1", 0))

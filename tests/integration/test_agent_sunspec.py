@@ -110,9 +110,9 @@ async def test_a_small_battery_at_another_unit_id_follows_to_the_watt(
 
 async def test_an_agent_that_falls_silent_lets_go_of_the_battery(fleet: Fleet, clock: ManualClock) -> None:
     driver = driver_of(fleet["bess"])
-    await driver.set_power(5e6)
+    await driver.set_power(5e6, revert_s=60)
     clock.advance(40)
-    await driver.set_power(5e6)  # refreshed: the timer starts anew
+    await driver.set_power(5e6, revert_s=60)  # refreshed: the timer starts anew
     clock.advance(40)
     assert (await driver.read()).values["active_power_w"] == 5e6
 

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from edge_agent.device import Device
-from edge_agent.drivers import Wanted, always
+from edge_agent.drivers import REVERT_S, Wanted, always
 from edge_agent.errors import Unavailable
 from edge_agent.model import Reading
 from overwatt.inventory import Asset
@@ -23,7 +23,7 @@ class Busy:
         await self.answers.wait()
         return Reading({"active_power_w": 0.0})
 
-    async def set_power(self, power_w: float, is_wanted: Wanted = always) -> None:
+    async def set_power(self, power_w: float, is_wanted: Wanted = always, revert_s: int = REVERT_S) -> None:
         self.written_w.append(power_w)
 
     async def release(self) -> None: ...

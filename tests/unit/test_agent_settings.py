@@ -129,6 +129,7 @@ def test_the_broker_has_three_names(env: dict[str, str], host: str, port: int) -
         ("EFFICIENCY", "1.2", "EFFICIENCY is 1.2; it must be above 0 and at most 1"),
         ("RAMP_RATE_MW_PER_MIN", "0", "RAMP_RATE_MW_PER_MIN is 0; it must be above 0"),
         ("TELEMETRY_INTERVAL_MS", "5", "TELEMETRY_INTERVAL_MS is '5'; it must be at least 100"),
+        ("DEADMAN_S", "90000", "DEADMAN_S is '90000'; it must be at most 43200"),
         ("MQTT_PORT", "70000", "MQTT_PORT is '70000'; it must be a TCP port, 1 to 65535"),
         ("CLOCK_TRUSTED", "maybe", "CLOCK_TRUSTED is 'maybe'; it must be 1 or 0"),
         ("LOG_LEVEL", "loud", "LOG_LEVEL is 'loud'; it must be one of debug, info, warning, error"),
@@ -177,7 +178,7 @@ def test_what_is_not_said_has_defaults() -> None:
     """U-D03: a reading every 4 s."""
     settings: Settings = read_settings(SINGLE)
 
-    assert (settings.tenant, settings.telemetry_interval_s, settings.deadman_s) == ("default", 4.0, 300)
+    assert (settings.tenant, settings.telemetry_interval_s, settings.deadman_s) == ("default", 4.0, 120)
     assert (settings.assets[0].driver, settings.assets[0].min_mw) == ("simulated", -60)
     assert read_settings(SINGLE | {"DEVICE_HOST": "10.0.0.9"}).assets[0].driver == "sunspec"
     assert settings.spool_path.name == "default.bess-1.sqlite"

@@ -1,6 +1,6 @@
 """Talks to the device. Everything that can be decided without it stands in `codec`."""
 
-from edge_agent.drivers import Wanted, always, number, text, whole
+from edge_agent.drivers import REVERT_S, Wanted, always, number, text, whole
 from edge_agent.drivers.blueprint.codec import values_of
 from edge_agent.drivers.blueprint.points import COUNT, FIRST
 from edge_agent.drivers.modbus import Connection
@@ -28,7 +28,7 @@ class BlueprintDriver:
             raise Unavailable(f"{self._connection.address} has no values")
         return Reading(values)
 
-    async def set_power(self, power_w: float, is_wanted: Wanted = always) -> None:
+    async def set_power(self, power_w: float, is_wanted: Wanted = always, revert_s: int = REVERT_S) -> None:
         raise Invalid("a thermometer has no power to set")
 
     async def release(self) -> None:

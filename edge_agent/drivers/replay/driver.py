@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from edge_agent.drivers import Wanted, always, number, text, whole
+from edge_agent.drivers import REVERT_S, Wanted, always, number, text, whole
 from edge_agent.drivers.replay.series import Made, Series, parse
 from edge_agent.errors import Invalid, Unavailable
 from edge_agent.model import Reading
@@ -29,7 +29,7 @@ class ReplayDriver:
             raise Unavailable(f"asset {self._asset.id}: its series ended at {self._until_s:.0f}")
         return self._series.at(now_s)
 
-    async def set_power(self, power_w: float, is_wanted: Wanted = always) -> None:
+    async def set_power(self, power_w: float, is_wanted: Wanted = always, revert_s: int = REVERT_S) -> None:
         raise Invalid(f"asset {self._asset.id}: a replayed {self._asset.type} obeys no setpoint")
 
     async def release(self) -> None:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from edge_agent.drivers import Wanted, always, number
+from edge_agent.drivers import REVERT_S, Wanted, always, number
 from edge_agent.drivers.simulated import physics
 from edge_agent.errors import Invalid
 from edge_agent.model import Reading
@@ -48,7 +48,7 @@ class SimulatedDriver:
                 values["energy_import_wh"] = self._counted_wh
         return Reading(values)
 
-    async def set_power(self, power_w: float, is_wanted: Wanted = always) -> None:
+    async def set_power(self, power_w: float, is_wanted: Wanted = always, revert_s: int = REVERT_S) -> None:
         if self._asset.type != "battery":
             raise Invalid(f"asset {self._asset.id}: a simulated {self._asset.type} obeys no setpoint")
         self._advance()

@@ -20,8 +20,7 @@ TIMEOUT_S: Final = 3.0
 class SunSpecDriver:
     """One device. After a lost connection it looks for the models anew: firmware may have changed."""
 
-    def __init__(self, asset: Asset, *, revert_s: int = REVERT_S) -> None:
-        self._revert_s = revert_s
+    def __init__(self, asset: Asset) -> None:
         self._connection = Connection(
             text(asset, "host"),
             whole(asset, "port", DEFAULT_PORT),
@@ -41,11 +40,11 @@ class SunSpecDriver:
             )
         return Reading(found)
 
-    async def set_power(self, power_w: float, is_wanted: Wanted = always) -> None:
+    async def set_power(self, power_w: float, is_wanted: Wanted = always, revert_s: int = REVERT_S) -> None:
         device = await self._ready()
         values = await self._values(device, codec.wanted_control_points(device.models))
         factors = await self._factors(device)
-        writes = controls.follow(device.models, values, factors, power_w=power_w, revert_s=self._revert_s)
+        writes = controls.follow(device.models, values, factors, power_w=power_w, revert_s=revert_s)
         await self._write(device, writes, is_wanted)
 
     async def release(self) -> None:
