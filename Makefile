@@ -9,7 +9,7 @@ PYTHON := .venv/bin/python
 RUN := PATH="$(CURDIR)/.venv/bin:$$PATH"
 COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo .local/compose/docker-compose)
 LOCK := uv pip compile -q pyproject.toml --universal --generate-hashes --no-header --python-version 3.11
-WORKERS ?= 3
+WORKERS ?= 4
 DEV := -f compose/docker-compose.yml
 
 help: ## Show this
@@ -63,7 +63,8 @@ token: ## Print a development token for the API: TENANT=tenant-a ROLE=customer U
 		$(PYTHON) -m services.api token --tenant "$(TENANT)" --role "$(ROLE)" --user "$(USER)"
 
 test: setup ## All that can run: check, unit, integration, journeys
-	@$(MAKE) --no-print-directory check unit integration journeys
+	@$(MAKE) --no-print-directory -j2 -Oline check unit
+	@$(MAKE) --no-print-directory integration journeys
 
 check: ## Lint, format, types, architecture, compose files, generated code
 	$(RUN) ruff check .
@@ -76,7 +77,7 @@ check: ## Lint, format, types, architecture, compose files, generated code
 unit: ## Unit tests; no service is needed
 	$(PYTHON) -m pytest tests/unit -v
 
-integration: ## Integration tests on real servers (WORKERS=3 files side by side)
+integration: ## Integration tests on real servers (WORKERS=4 files side by side)
 	$(PYTHON) -m pytest tests/integration -v -n $(WORKERS) --dist loadfile
 
 journeys: ## Journey tests: the whole platform, started and killed

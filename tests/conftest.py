@@ -17,6 +17,8 @@ from typing import Final
 
 import hypothesis
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from scripts.local import postgres as local_postgres
 from scripts.local import services
@@ -25,11 +27,24 @@ from scripts.local.stack import Stack
 
 ROOT: Final = Path(__file__).parents[1]
 TEMPLATE: Final = "overwatt_template"
+DATABASE_TESTS: Final = "tests/integration/db/"
 _numbers: Final = itertools.count(1)
 
 # How long an example takes says how busy the machine is, and nothing of the code.
 hypothesis.settings.register_profile("overwatt", deadline=None)
 hypothesis.settings.load_profile("overwatt")
+
+
+class ByFile(LoadFileScheduling):
+    """One worker for all tests of a file, and for all that share the migrated TimescaleDB."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return DATABASE_TESTS if nodeid.startswith(DATABASE_TESTS) else str(super()._split_scope(nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    return ByFile(config, log)
 
 
 @pytest.fixture
