@@ -62,9 +62,9 @@ token: ## Print a development token for the API: TENANT=tenant-a ROLE=customer U
 	@eval "$$($(PYTHON) -m scripts.local env)" && \
 		$(PYTHON) -m services.api token --tenant "$(TENANT)" --role "$(ROLE)" --user "$(USER)"
 
-test: setup ## All that can run: check, unit, integration, journeys
+test: setup ## All that can run: check, unit, integration, journeys, short chaos runs
 	@$(MAKE) --no-print-directory -j2 -Oline check unit
-	@$(MAKE) --no-print-directory integration journeys
+	@$(MAKE) --no-print-directory integration journeys chaos-short
 
 check: ## Lint, format, types, architecture, compose files, generated code
 	$(RUN) ruff check .
@@ -86,7 +86,7 @@ journeys: ## Journey tests: the whole platform, started and killed
 fuzz: setup ## Hostile messages among good ones: what is lost, and whether all refusals are counted (MESSAGES=1000000 SEED=1)
 	MESSAGES=$(or $(MESSAGES),100000) SEED=$(or $(SEED),1) $(PYTHON) -m pytest tests/integration/ingest/test_ingest_fuzz.py -v -s
 
-chaos-short: setup ## Three short chaos runs side by side: every part killed five times; networks; disks and clocks (not part of `make test` yet)
+chaos-short: ## Three short chaos runs side by side: every part killed five times; networks; disks and clocks
 	$(PYTHON) -m pytest tests/chaos -v -n $(WORKERS) --dist loadfile
 
 coverage: ## Unit tests with coverage, into htmlcov/index.html
