@@ -12,6 +12,7 @@ from services.api.admin import boxes, log, users, waitlist
 from services.api.agents import endpoints as agents
 from services.api.alerts import endpoints as alerts
 from services.api.assets import endpoints as assets
+from services.api.branding import endpoints as branding
 from services.api.caller import Parts, admitted
 from services.api.dispatch import endpoints as dispatch
 from services.api.places import endpoints as places
@@ -35,6 +36,7 @@ TAGS: Final = [
     {"name": "dispatch", "description": "Power for an asset or a site, and what was measured since."},
     {"name": "alerts", "description": "What is wrong now, and what was."},
     {"name": "sites and devices", "description": "Where measurements belong."},
+    {"name": "branding", "description": "How the tenant's pages look."},
     {"name": "account", "description": "The caller's own boxes."},
     {"name": "pro", "description": "For installers: devices and their addresses."},
     {"name": "admin", "description": "For operators: boxes, waitlist, users, audit log."},
@@ -47,6 +49,7 @@ NOUNS: Final = (
     dispatch,
     alerts,
     places,
+    branding,
     account,
     account_data,
     pro,

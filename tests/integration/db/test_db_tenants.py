@@ -48,6 +48,7 @@ ROWS: Final = {
     f" values ($1, {UUID}, '{{}}', now(), now(), now())",
     "erased_box": "tenant_id, box_id, request_id"
     " values ($1, 'b', (select request_id from data_request where tenant_id = $1))",
+    "branding": "tenant_id values ($1)",
     "tenant_setup": "tenant_id, pack values ($1, 'p')",
     "tenant_invite": f"token_hash, tenant_id, expires_at values ({SHA256}, $1, now())",
 }
@@ -204,7 +205,7 @@ async def test_an_engine_touches_its_own_tables_and_reads_only_what_was_agreed(d
             " and c.relname not in ('schema_migrations')"
         )
 
-        tenant_bound = {*ROWS, *REGISTRY, *BY_DELIVERY} - {'"user"', "report_runs"}
+        tenant_bound = {*ROWS, *REGISTRY, *BY_DELIVERY} - {'"user"', "report_runs", "branding"}
         reads = {
             (row["role"], row["name"]) for row in rows if row["name"] in tenant_bound and not row["writes"]
         }

@@ -1,0 +1,1 @@
+"""How a tenant's pages look: name, colours, logo."""
