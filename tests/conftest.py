@@ -116,10 +116,15 @@ def role_url(database_url: str) -> Callable[[str], str]:
 
 
 @pytest.fixture(scope="session")
-def platform(stack: Stack) -> Stack:
-    """Everything: components, tables, topics and all services, ready; `platform.env()` says where."""
-    stack.up()
-    return stack
+def platform() -> Iterator[Stack]:
+    """Everything: components, tables, topics and all services, ready; `platform.env()` says where.
+
+    On servers of its own: its services would share consumer groups with those of other tests.
+    """
+    for directory in _home():
+        with Stack(directory, Ports.free(), service_environment={"ASSETS_PATH": ""}) as running:
+            running.up()
+            yield running
 
 
 def _home() -> Iterator[Path]:
