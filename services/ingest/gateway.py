@@ -127,6 +127,7 @@ class Gateway:
         """Decode and hand over to Kafka, in order."""
         columns: dict[int, Columns] = {}
         now_s = time.monotonic()
+        bad = 0
         for message, _ in bulk.arrived:
             rejected: Iterable[Rejected] = ()
             meaning = decode(message, self._registry)
@@ -150,9 +151,11 @@ class Gateway:
                 case Rejected():
                     rejected = (meaning,)
                     self._remember(meaning, message)
-            (REJECTED if rejected else ACCEPTED).inc()
+            bad += bool(rejected)
             for each in rejected:
                 await self._reject(bulk, each, message.received_at_us)
+        ACCEPTED.inc(len(bulk.arrived) - bad)
+        REJECTED.inc(bad)
         for partition, rows in columns.items():
             for record in rows.records():
                 bulk.futures.append(await self._hand_over(topics.TELEMETRY, "", record, partition))

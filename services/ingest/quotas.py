@@ -11,6 +11,7 @@ BACKLOG_S: Final = 900.0
 """What a device may have sent while it waited for us: so many seconds of its rate, beside the burst."""
 FEWEST_SWEPT: Final = 1_024
 ROUNDING_S: Final = 1e-6
+NEVER_EMPTY_S: Final = float("-inf")
 
 _Name: TypeAlias = str | tuple[str, str]
 
@@ -32,13 +33,16 @@ class Quotas:
         What is larger than the burst needs a full bucket and empties it.
         """
         backlog_s = BACKLOG_S if now_s < self._backlog_until_s else 0.0
+        devices, tenants, name = self._devices, self._tenants, (tenant, device)
         # A device beyond its own rate takes nothing from its tenant, so it is only its own that it misses.
-        wait_s = self._devices.wait_s((tenant, device), samples, now_s, backlog_s)
-        wait_s = max(wait_s, self._tenants.wait_s(tenant, samples, now_s, backlog_s))
-        if wait_s == 0.0:
-            self._devices.take((tenant, device), samples, now_s, backlog_s)
-            self._tenants.take(tenant, samples, now_s, backlog_s)
-        return wait_s
+        device_full_s = devices.full_s(name, samples, now_s, backlog_s)
+        tenant_full_s = tenants.full_s(tenant, samples, now_s, backlog_s)
+        wait_s = max(device_full_s - devices.span_s, tenant_full_s - tenants.span_s) - now_s - backlog_s
+        if wait_s > ROUNDING_S:
+            return wait_s
+        devices.keep(name, device_full_s, now_s)
+        tenants.keep(tenant, tenant_full_s, now_s)
+        return 0.0
 
     def expect_backlog(self, until_s: float) -> None:
         """Until then messages may have waited for us: BACKLOG_S of its rate more may come of each device."""
@@ -46,37 +50,33 @@ class Quotas:
 
 
 class _Buckets:
+    """Asked for each message, so a call is spared where it can be."""
+
     def __init__(self, rate: float, burst: float) -> None:
         self._rate = rate
         self._burst = burst
-        self._span_s = burst / rate if rate else 0.0
+        self.span_s = burst / rate if rate else 0.0
         self._full_at_s: dict[_Name, float] = {}
         self._sweep_at = FEWEST_SWEPT
 
-    def wait_s(self, name: _Name, cost: int, now_s: float, backlog_s: float) -> float:
+    def full_s(self, name: _Name, cost: int, now_s: float, backlog_s: float) -> float:
+        """When the bucket would be full again after this."""
         if not self._rate:
-            return 0.0
-        missing_s = self._missing_s(name, now_s, backlog_s) + self._cost_s(cost)
-        wait_s = missing_s - self._span_s - backlog_s
-        return wait_s if wait_s > ROUNDING_S else 0.0
+            return NEVER_EMPTY_S
+        full_s = self._full_at_s.get(name, now_s)
+        empty_s = now_s + self.span_s + backlog_s
+        if full_s > empty_s:
+            # After a backlog, or a clock set back: an empty bucket is the worst.
+            self._full_at_s[name] = full_s = empty_s
+        elif full_s < now_s:
+            full_s = now_s
+        return full_s + (cost if cost < self._burst else self._burst) / self._rate
 
-    def take(self, name: _Name, cost: int, now_s: float, backlog_s: float) -> None:
+    def keep(self, name: _Name, full_s: float, now_s: float) -> None:
+        """It was taken."""
         if not self._rate:
             return
-        self._full_at_s[name] = now_s + self._missing_s(name, now_s, backlog_s) + self._cost_s(cost)
+        self._full_at_s[name] = full_s
         if len(self._full_at_s) >= self._sweep_at:
             self._full_at_s = {each: at_s for each, at_s in self._full_at_s.items() if at_s > now_s}
             self._sweep_at = max(FEWEST_SWEPT, 2 * len(self._full_at_s))
-
-    def _missing_s(self, name: _Name, now_s: float, backlog_s: float) -> float:
-        """Seconds to full."""
-        missing_s = self._full_at_s.get(name, now_s) - now_s
-        most_s = self._span_s + backlog_s
-        if missing_s > most_s:
-            # After a backlog, or a clock set back: an empty bucket is the worst.
-            self._full_at_s[name] = now_s + most_s
-            return most_s
-        return max(missing_s, 0.0)
-
-    def _cost_s(self, cost: int) -> float:
-        return min(cost, self._burst) / self._rate
