@@ -26,7 +26,7 @@ from services.runtime import clock
 from services.runtime.bus import Producer, consumer, producer
 
 ROOT: Final = Path(__file__).parents[2]
-PATIENCE_S: Final = 40.0
+PATIENCE_S: Final = 90.0
 """A killed member of a Kafka group holds its partition for 10 s."""
 T = TypeVar("T")
 
