@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from scripts.local.part import ROOT
 
-WITHIN_S: Final = 420.0
+WITHIN_S: Final = 720.0
 
 
 def chaos(out: Path, *arguments: str) -> dict[str, Any]:
