@@ -177,7 +177,8 @@ def filled(path: str, name: str) -> str:
 
 async def test_a_role_that_is_not_enough_is_403_and_says_which_is(world: World) -> None:
     for method, path in await routes(world.api):
-        if path.startswith(("/admin", "/pro", "/api/")):
+        is_for_all = method == "GET" and path.startswith("/api/branding")
+        if path.startswith(("/admin", "/pro", "/api/")) and not is_for_all:
             answer = await world.a("customer").ask(method, filled(path, "x"), {})
             assert (answer.status_code, answer.json()["field"]) == (403, "role"), (method, path)
             assert "operator" in answer.json()["detail"]
