@@ -17,6 +17,7 @@ from scripts.local.part import elsewhere
 from scripts.local.ports import HOST, VARIABLES, Ports, is_free
 from scripts.local.process import spawn, wait_until, write_pid
 from scripts.local.stack import COMPONENTS, Stack
+from tests.terminal import as_from_a_terminal
 
 ROOT = Path(__file__).parents[2]
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -292,12 +293,6 @@ def test_what_is_not_installed_is_told_with_what_to_do(
     local: Command, settings: dict[str, str], part: str, reason: str
 ) -> None:
     assert reason in only_line(local("start", part, **settings))
-
-
-def as_from_a_terminal() -> None:
-    """Tests in the background are told to ignore these, and what they start inherits it."""
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signum, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from scripts.local.part import ROOT
+from tests.terminal import as_from_a_terminal
 
 
 def processes_of(marker: str) -> list[str]:
@@ -29,6 +30,7 @@ def test_an_interrupted_run_leaves_no_process(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
+        preexec_fn=as_from_a_terminal,
     )
     try:
         assert run.stderr
