@@ -111,9 +111,9 @@ rebuild: ## Build all images again and replace what runs from them
 down: ## End the one in Docker; its volumes stay
 	$(COMPOSE) $(DEV) down
 
-chaos: setup ## Kill, freeze, cut, fill and flood each part, and compare ledgers with rows: SEED=1 FAULTS=40 OUTAGE=60 (DOCS=1 writes docs/chaos.md)
+chaos: setup ## Kill, freeze, cut, fill and flood each part, and compare ledgers with rows: SEED=1 FAULTS=40 OUTAGE=60 AT_ONCE=2 (DOCS=1 writes docs/chaos.md)
 	@$(PYTHON) -m scripts.chaos $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS)) \
-		$(if $(OUTAGE),--outage $(OUTAGE)) $(if $(GROUPS),--groups $(GROUPS)) $(if $(filter 1,$(DOCS)),--docs)
+		$(if $(OUTAGE),--outage $(OUTAGE)) $(if $(AT_ONCE),--at-once $(AT_ONCE)) $(if $(GROUPS),--groups $(GROUPS)) $(if $(filter 1,$(DOCS)),--docs)
 
 load: ## Agents or simple devices against what runs: SENDERS=100 SHAPE=batch INTERVAL=10 DURATION= TLS=1 RESULT=load.json (see --help)
 	@eval "$$($(PYTHON) -m scripts.local env)" && $(PYTHON) -m scripts.load $(if $(SENDERS),--senders $(SENDERS)) \

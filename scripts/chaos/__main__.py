@@ -90,12 +90,19 @@ async def run(arguments: argparse.Namespace, home: Path, places: Mapping[str, Pa
         verdict.wrong += one.wrong
         result, panels = await report(
             world, one.watch, one.done, verdict,
-            seed=arguments.seed, began_at_s=began_at_s, ended_at_s=time.time(), left_out=left_out,
+            command=command_of(arguments), seed=arguments.seed,
+            began_at_s=began_at_s, ended_at_s=time.time(), left_out=left_out,
         )  # fmt: skip
     write(result, panels, one.done, Path(arguments.out))
     if arguments.docs:
         publish(result, panels, one.done)
     return result
+
+
+def command_of(arguments: argparse.Namespace) -> str:
+    """What brings the same faults again."""
+    given = {name: getattr(arguments, name) for name in ("seed", "faults", "outage", "at_once")}
+    return " ".join(["make chaos", *(f"{name.upper()}={value:g}" for name, value in given.items())])
 
 
 def _cancel_on_signals() -> None:

@@ -36,6 +36,7 @@ FIGURES: Final = re.compile(r"(<!-- figures of make chaos -->\n).*?(<!-- end -->
 class Result:
     """One run."""
 
+    command: str
     seed: int
     at: str
     faults: int
@@ -84,7 +85,7 @@ class Done:
 
 async def report(
     world: World, watch: Watch, done: Sequence[Done], verdict: Verdict, *,
-    seed: int, began_at_s: float, ended_at_s: float, left_out: str,
+    command: str, seed: int, began_at_s: float, ended_at_s: float, left_out: str,
 ) -> tuple[Result, list[Panel]]:  # fmt: skip
     """Numbers of a run and its lines over time; times are seconds since 1970."""
     aside = [simple.FLOOD, simple.CARELESS, simple.THRICE]
@@ -96,6 +97,7 @@ async def report(
     spools_mb = max((mb for _, mb in watch.spools_mb), default=0.0)
     last_s = max((each.ended_s for each in done), default=0.0)
     result = Result(
+        command=command,
         seed=seed,
         at=span[0].isoformat(timespec="seconds"),
         faults=len(done),
@@ -148,7 +150,7 @@ def write(result: Result, panels: Sequence[Panel], done: Sequence[Done], directo
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "chaos.json").write_text(as_json(asdict(result)))
     marks = [Mark(each.began_s, each.fault.label) for each in done]
-    draw(directory / "chaos.svg", f"make chaos SEED={result.seed} FAULTS={result.faults}", panels, marks)
+    draw(directory / "chaos.svg", result.command, panels, marks)
 
 
 def publish(result: Result, panels: Sequence[Panel], done: Sequence[Done]) -> None:
@@ -180,8 +182,7 @@ def figures(result: Result) -> str:
         "peak memory": ", ".join(f"{part} {mb:.0f} MB" for part, mb in result.peak_mb.items()),
         "what is wrong": "; ".join(result.wrong) or "nothing",
     }
-    command = f"make chaos SEED={result.seed} FAULTS={result.faults}"
-    ran = f"`{command}`, {result.at}, {result.seconds:.0f} s, {result.agents} agents, {result.cores} cores"
+    ran = f"`{result.command}`, {result.at}, {result.seconds:.0f} s, {result.agents} agents"
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
-    ran += f", load {result.load_1m:.0f} at the end"
+    ran += f", {result.cores} cores, load {result.load_1m:.0f} at the end"
     return f"{ran} ({result.machine}).\n\n| | |\n|---|---|\n{table}\n\n![The run](figures/chaos.svg)\n"

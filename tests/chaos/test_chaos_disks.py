@@ -1,6 +1,5 @@
 """The promise with full, wiped and copied disks, wrong clocks, a slow database, repeats and a full broker."""
 
-import os
 from pathlib import Path
 
 from tests.chaos.chaos_run import chaos
@@ -14,5 +13,4 @@ def test_disks_clocks_repeats_and_queues(tmp_path: Path) -> None:
     assert result["by_group"].keys() >= {"clock", "flood", "repeat", "slow", "spool"}
     assert result["verdict"]["too_old"] > 0
     assert result["verdict"]["held"] > 0
-    if os.geteuid() == 0:
-        assert result["by_group"]["disk"] == 3 or "need root" in result["left_out"]
+    assert result["by_group"].get("disk", 0) == 3 or "full disks" in result["left_out"]
