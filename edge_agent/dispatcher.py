@@ -142,6 +142,15 @@ class Dispatcher:
         await self._follow(command, shares, written, powers, before)
 
     async def _write(self, command: Command, device: Device, power_mw: float, begin_by_s: float) -> str:
+        """Begin with it. Why it failed; empty for done."""
+        error = await self._set(command, device, power_mw, begin_by_s)
+        if error:
+            log.error("write failed", asset=device.asset.id, command=command.id, error=error)
+            self._drop(command, device)
+            return f"{device.asset.id}: {error}"
+        return ""
+
+    async def _set(self, command: Command, device: Device, power_mw: float, begin_by_s: float) -> str:
         """Why it failed; empty for done."""
         is_wanted = partial(self._holds_still, command, device)
         try:
@@ -149,9 +158,7 @@ class Dispatcher:
                 power_mw, revert_s=self._revert_s, is_wanted=is_wanted, begin_by_s=begin_by_s
             )
         except (Unavailable, Invalid) as error:
-            log.error("write failed", asset=device.asset.id, command=command.id, error=str(error))
-            self._drop(command, device)
-            return f"{device.asset.id}: {error}"
+            return str(error)
         return ""
 
     async def _follow(
@@ -237,14 +244,7 @@ class Dispatcher:
         begin_by_s = await self._lease()
         if begin_by_s is None:
             return "the cloud does not answer; the device's own revert timer runs"
-        is_wanted = partial(self._holds_still, command, device)
-        try:
-            await device.set_power(
-                power_mw, revert_s=self._revert_s, is_wanted=is_wanted, begin_by_s=begin_by_s
-            )
-        except (Unavailable, Invalid) as error:
-            return str(error)
-        return ""
+        return await self._set(command, device, power_mw, begin_by_s)
 
     def _holds_still(self, command: Command, device: Device) -> bool:
         holder = self._holders.get(device.asset.id)

@@ -13,7 +13,7 @@ _TYPES: Final = {
 """By their first bytes. No SVG: a picture must not be able to run scripts."""
 
 Colour = Annotated[str, StringConstraints(pattern=r"^#[0-9A-Fa-f]{6}$", to_lower=True)]
-Role = Literal["primary", "secondary", "accent", "background", "text"]
+Use = Literal["primary", "secondary", "accent", "background", "text"]
 
 
 def type_of(logo: bytes) -> str | None:
@@ -37,7 +37,7 @@ class Branding(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: Annotated[str, Field(max_length=80, examples=["Park Energy"])] = ""
-    colours: Annotated[dict[Role, Colour], Field(examples=[{"primary": "#0b6e4f"}])] = {}
+    colours: Annotated[dict[Use, Colour], Field(examples=[{"primary": "#0b6e4f"}])] = {}
     logo: Annotated[
         Annotated[Base64Bytes, AfterValidator(_picture)] | None,
         Field(description=f"PNG, JPEG or WebP in Base64, at most {MOST_LOGO_BYTES} bytes"),
